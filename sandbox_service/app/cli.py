@@ -1,0 +1,198 @@
+"""The command line: `sandbox-service serve | local | doctor`."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+
+from sandbox_service import __version__
+from sandbox_service.app.errors import StartError
+from sandbox_service.app.settings import Settings, default_state_dir
+from sandbox_service.telemetry import logs
+
+EXIT_CANNOT_START = 2
+
+cli = typer.Typer(
+    name="sandbox-service",
+    help="Isolated sandboxes for code that language models write, behind one gRPC contract.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+_out = Console()
+_err = Console(stderr=True)
+
+
+def _with_settings(command: Callable[[Settings], None]) -> Callable[..., None]:
+    """Give a command an option for every setting that is no secret.
+
+    Secrets come from the environment or `.env` only: flags show in `ps`.
+    """
+    fields = {
+        name: field
+        for name, field in Settings.model_fields.items()
+        if field.validation_alias is None and "Secret" not in str(field.annotation)
+    }
+
+    def run(**given: str | None) -> None:
+        values: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        try:
+            settings = Settings(**values)
+        except ValidationError as error:
+            for problem in error.errors():
+                where = "_".join(str(part) for part in problem["loc"])
+                _err.print(f"[bold red]{where}[/]: {problem['msg']}", highlight=False)
+            _err.print("See --help for every setting, its meaning and its default.")
+            raise typer.Exit(EXIT_CANNOT_START) from None
+        command(settings)
+
+    parameters = [
+        inspect.Parameter(
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=None,
+            annotation=Annotated[
+                str | None,
+                typer.Option(
+                    f"--{name.replace('_', '-')}",
+                    help=f"{field.description} [env: SANDBOX_{name.upper()}]"
+                    f" [default: {_shown_default(field)}]",
+                    show_default=False,
+                ),
+            ],
+        )
+        for name, field in fields.items()
+    ]
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    run.__doc__ = command.__doc__
+    return run
+
+
+def _shown_default(field: Any) -> str:  # noqa: ANN401 - pydantic's FieldInfo.
+    value = field.get_default(call_default_factory=True)
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return "none" if value in (None, "") else str(value)
+
+
+def _refuse(error: StartError) -> NoReturn:
+    _err.print(f"[bold red]Cannot start.[/] {error.cause}", highlight=False)
+    _err.print(f"[bold]What to do:[/] {error.fix}", highlight=False)
+    raise typer.Exit(EXIT_CANNOT_START)
+
+
+def _serve(settings: Settings) -> None:
+    """Serve gRPC, on E2B when E2B_API_KEY is set, else on the embedded backend."""
+    # Imported late: `--help` and `local` have no use for gRPC.
+    # gRPC's own handlers around fork are for programs that go on in the child;
+    # ours starts other programs, and is told about it on standard error.
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+    import uvloop
+
+    from sandbox_service.app.server import serve
+
+    as_json = settings.log_format == "json" or (
+        settings.log_format == "auto" and not sys.stderr.isatty()
+    )
+    logs.configure(level=settings.log_level, json=as_json)
+    try:
+        uvloop.run(serve(settings))
+    except StartError as error:
+        _refuse(error)
+
+
+cli.command("serve")(_with_settings(_serve))
+
+
+@cli.command("local")
+def local(
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes any.")] = 50080,
+    domain: Annotated[str, typer.Option(help="Domain of preview URLs.")] = "sbx.localhost",
+    state_dir: Annotated[Path | None, typer.Option(help="Folder for its state.")] = None,
+    bwrap: Annotated[Path | None, typer.Option(help="The bubblewrap to use.")] = None,
+    env: Annotated[bool, typer.Option("--env", help="Print a client's exports, and end.")] = False,
+) -> None:
+    """Run the embedded backend alone: a local E2B for any client of E2B's SDK."""
+    if env:
+        _print_exports(port)
+        return
+    # Imported late, and never under uvloop, which leaks descriptors into children.
+    from sandbox_service import e2b_local
+
+    state = (state_dir or default_state_dir()) / "local"
+    key = os.environ.pop("SANDBOX_LOCAL_API_KEY", None)
+    config = e2b_local.LocalConfig(
+        state_dir=state, port=port, domain=domain, bwrap=bwrap, api_key=key
+    )
+    _err.print(f'When it is ready: eval "$(sandbox-service local --env --port {port})"')
+    raise typer.Exit(asyncio.run(e2b_local.run(config)))
+
+
+def _print_exports(port: int) -> None:
+    from sandbox_service.app.doctor import answers
+
+    url = f"http://127.0.0.1:{port}"
+    if not answers(url):
+        _err.print(
+            f"[bold red]No backend answers at {url}.[/] Start one: "
+            f"sandbox-service local --port {port}",
+            highlight=False,
+        )
+        raise typer.Exit(1)
+    exports = {
+        "E2B_API_URL": url,
+        "E2B_SANDBOX_URL": url,
+        "E2B_API_KEY": "e2b_" + "0" * 40,
+        "E2B_MAX_CONNECTIONS": "4000",
+        "E2B_MAX_KEEPALIVE_CONNECTIONS": "1000",
+    }
+    for name, value in exports.items():
+        typer.echo(f"export {name}={value}")
+
+
+def _doctor(settings: Settings) -> None:
+    """Look for what is wrong with this machine and these settings, and say what to do."""
+    from sandbox_service.app.doctor import examine
+
+    findings = asyncio.run(examine(settings))
+    for finding in findings:
+        mark = "[green]ok  [/]" if finding.ok else "[bold red]BAD [/]"
+        _out.print(f"{mark} {finding.name}: {finding.detail}", highlight=False)
+        if not finding.ok and finding.fix:
+            _out.print(f"     what to do: {finding.fix}", highlight=False)
+    if not all(finding.ok for finding in findings):
+        raise typer.Exit(1)
+    _out.print("All is well.")
+
+
+cli.command("doctor")(_with_settings(_doctor))
+
+
+def _show_version(wanted: bool) -> None:  # noqa: FBT001 - the shape of an option's callback.
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@cli.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="The version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line."""
+    cli()

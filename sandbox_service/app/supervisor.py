@@ -1,0 +1,150 @@
+"""Owns the processes beside this one, and knows nothing of gRPC.
+
+The embedded backend runs in a process of its own and dies with this one: it
+holds the other end of its standard input, and asks the kernel for a signal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+
+from sandbox_service.app.errors import StartError
+
+_READY_S: Final = 30.0
+_STOP_S: Final = 10.0
+_PAUSE_FIRST_S: Final = 0.2
+_PAUSE_LONGEST_S: Final = 10.0
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class BackendReady:
+    """A backend that serves.
+
+    Attributes:
+        url: Where, for the SDK: both its API and its sandboxes.
+        tier: What separates its sandboxes from one another.
+    """
+
+    url: str
+    port: int
+    domain: str
+    tier: str
+
+
+class EmbeddedBackend:
+    """The embedded backend's process: started, watched, started again, stopped.
+
+    Args:
+        state_dir: Its own folder.
+        domain: Of preview URLs.
+        port: To listen on; 0 for any free one.
+        bwrap: The bubblewrap to use, if not the first that works.
+        log_level: Of its logs, on standard error.
+    """
+
+    def __init__(
+        self, state_dir: Path, *, domain: str, port: int, bwrap: Path | None, log_level: str
+    ) -> None:
+        self._arguments = ["--state-dir", str(state_dir), "--domain", domain]
+        self._arguments += ["--log-level", log_level, "--parent-lifeline"]
+        if bwrap is not None:
+            self._arguments += ["--bwrap", str(bwrap)]
+        self._port = port
+        self._process: asyncio.subprocess.Process | None = None
+        self._watch: asyncio.Task[None] | None = None
+        self._stopping = False
+
+    async def start(self) -> BackendReady:
+        """Start it and wait until it serves.
+
+        Raises:
+            StartError: It cannot start; says why and what to do.
+        """
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "sandbox_service.e2b_local",
+            "--port",
+            str(self._port),
+            *self._arguments,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            start_new_session=True,  # A Ctrl-C is for us alone; we stop it in our order.
+        )
+        self._process = process
+        told = await self._first_line(process)
+        if not told.get("ready"):
+            await process.wait()
+            raise StartError(
+                told.get("cause") or "The embedded backend ended as it started.",
+                told.get("fix") or "Run `sandbox-service doctor`.",
+            )
+        self._port = int(told["port"])
+        return BackendReady(told["url"], self._port, told["domain"], told["tier"])
+
+    def watch(self, on_lost: Callable[[], Awaitable[None]]) -> None:
+        """Start it again, at the same port, whenever it ends by itself.
+
+        Args:
+            on_lost: Awaited each time, when it serves again: all its sandboxes are gone.
+        """
+        self._watch = asyncio.create_task(self._keep_up(on_lost))
+
+    async def stop(self) -> None:
+        """End it and all its sandboxes."""
+        self._stopping = True
+        if self._watch is not None:
+            self._watch.cancel()
+            await asyncio.gather(self._watch, return_exceptions=True)
+        process = self._process
+        if process is None or process.returncode is not None:
+            return
+        process.send_signal(signal.SIGTERM)
+        try:
+            await asyncio.wait_for(process.wait(), _STOP_S)
+        except TimeoutError:
+            _log.warning("backend.killed", pid=process.pid)
+            process.kill()
+            await process.wait()
+
+    async def _keep_up(self, on_lost: Callable[[], Awaitable[None]]) -> None:
+        pause = _PAUSE_FIRST_S
+        while self._process is not None:
+            code = await self._process.wait()
+            if self._stopping:
+                return
+            _log.error("backend.ended", exit_code=code, restart_in_s=pause)
+            await asyncio.sleep(pause)
+            try:
+                await self.start()
+            except StartError as error:
+                _log.error("backend.restart_failed", cause=error.cause, fix=error.fix)
+                pause = min(pause * 2, _PAUSE_LONGEST_S)
+                continue
+            pause = _PAUSE_FIRST_S
+            await on_lost()
+
+    async def _first_line(self, process: asyncio.subprocess.Process) -> dict[str, Any]:
+        if process.stdout is None:
+            raise RuntimeError("the backend was started without a pipe")
+        try:
+            line = await asyncio.wait_for(process.stdout.readline(), _READY_S)
+        except TimeoutError:
+            process.kill()
+            return {"cause": f"The embedded backend was not ready within {_READY_S:g} s."}
+        try:
+            told = json.loads(line)
+        except ValueError:
+            return {}
+        return told if isinstance(told, dict) else {}

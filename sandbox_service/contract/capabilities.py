@@ -1,0 +1,100 @@
+"""What a deployment can do, as the contract tells it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from miosa.sandbox.v1 import capabilities_pb2
+
+from sandbox_service.contract import sandboxes, times
+from sandbox_service.domain.limits import (
+    INITIAL_FILES_BYTES_MAX,
+    INTENT_RETENTION,
+    MESSAGE_BYTES_MAX,
+    SYNC_CHUNK_BYTES_MAX,
+    TOMBSTONE_RETENTION,
+    Limits,
+)
+from sandbox_service.domain.ports import BackendInfo
+from sandbox_service.operations.capabilities import Told
+
+_TIERS = {
+    "microvm": "ISOLATION_TIER_MICROVM",
+    "user-kernel": "ISOLATION_TIER_USER_KERNEL",
+}
+_LATER = "Not in this version."
+
+
+def response(told: Told, served: Mapping[str, bool]) -> capabilities_pb2.GetCapabilitiesResponse:
+    """Return what GetCapabilities answers with.
+
+    Args:
+        told: What the operation says.
+        served: Each RPC of the contract, and whether it is served.
+    """
+    backend = told.backend
+    return capabilities_pb2.GetCapabilitiesResponse(
+        version=told.version,
+        deployment=told.deployment,
+        instance=told.instance,
+        backend=capabilities_pb2.Backend(
+            kind=f"BACKEND_KIND_{backend.kind.upper()}",
+            isolation=_TIERS.get(backend.isolation_tier, "ISOLATION_TIER_NAMESPACES"),
+            isolation_detail=backend.isolation_tier,
+        ),
+        limits=_limits(told.limits),
+        templates=[
+            capabilities_pb2.TemplateInfo(
+                name=it.name,
+                description=it.description,
+                resources=sandboxes.resources(it.resources),
+                languages=it.languages,
+                is_default=index == 0,
+            )
+            for index, it in enumerate(told.templates)
+        ],
+        languages=told.languages,
+        rpcs=[
+            capabilities_pb2.RpcInfo(name=name, implemented=yes, note="" if yes else _LATER)
+            for name, yes in served.items()
+        ],
+        features=_features(backend),
+        sandboxes_survive_restart=backend.survives_restart,
+    )
+
+
+def _limits(limits: Limits) -> capabilities_pb2.Limits:
+    return capabilities_pb2.Limits(
+        default_lifetime=times.duration(limits.lifetime_default),
+        max_lifetime=times.duration(limits.lifetime_max),
+        max_execs_per_sandbox=limits.execs_per_sandbox,
+        max_execs=limits.execs,
+        max_message_bytes=MESSAGE_BYTES_MAX,
+        max_initial_files_bytes=INITIAL_FILES_BYTES_MAX,
+        max_chunk_bytes=SYNC_CHUNK_BYTES_MAX,
+        max_sync_entries=limits.sync_files,
+        max_sync_bytes=limits.sync_bytes,
+        journal_bytes=limits.journal_bytes,
+        idempotency_retention=times.duration(INTENT_RETENTION),
+        tombstone_retention=times.duration(TOMBSTONE_RETENTION),
+    )
+
+
+def _features(backend: BackendInfo) -> list[capabilities_pb2.FeatureInfo]:
+    supported = {
+        "PREVIEW_TOKEN": True,
+        "RESOURCE_USAGE": True,
+        "RAW_TEMPLATES": True,
+        "INTERNET": backend.internet,
+        "NETWORK_POLICY": backend.internet_denial,
+    }
+    names = capabilities_pb2.Feature.keys()
+    return [
+        capabilities_pb2.FeatureInfo(
+            feature=name,
+            supported=supported.get(name.removeprefix("FEATURE_"), False),
+            note="" if name.removeprefix("FEATURE_") in supported else _LATER,
+        )
+        for name in names
+        if not name.endswith("_UNSPECIFIED")
+    ]

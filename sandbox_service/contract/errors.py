@@ -1,0 +1,135 @@
+"""Domain errors as `google.rpc.Status`: the one table of this border."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.message import Message
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+from miosa.sandbox.v1 import setup_pb2
+
+from sandbox_service.contract import enums
+from sandbox_service.domain import errors
+
+ERROR_DOMAIN: Final = "sandbox.miosa.dev"
+"""The `domain` of every `google.rpc.ErrorInfo` that this service sends."""
+
+_DETAILS_BYTES_MAX: Final = 4096
+"""Trailers are limited: a status with all its details stays below this."""
+
+_VIOLATIONS_MAX: Final = 16
+_TEXT_MAX: Final = 512
+
+CODES: Final[Mapping[type[errors.SandboxError], int]] = {
+    errors.InvalidRequestError: code_pb2.INVALID_ARGUMENT,
+    errors.InvalidPathError: code_pb2.INVALID_ARGUMENT,
+    errors.MalformedMessageError: code_pb2.INVALID_ARGUMENT,
+    errors.InvalidStreamError: code_pb2.INVALID_ARGUMENT,
+    errors.PayloadTooLargeError: code_pb2.INVALID_ARGUMENT,
+    errors.InvalidPageTokenError: code_pb2.INVALID_ARGUMENT,
+    errors.LanguageNotSupportedError: code_pb2.INVALID_ARGUMENT,
+    errors.ChecksumMismatchError: code_pb2.INVALID_ARGUMENT,
+    errors.LifetimeTooLongError: code_pb2.INVALID_ARGUMENT,
+    errors.UnauthenticatedError: code_pb2.UNAUTHENTICATED,
+    errors.TenantRequiredError: code_pb2.UNAUTHENTICATED,
+    errors.PermissionDeniedError: code_pb2.PERMISSION_DENIED,
+    errors.SandboxNotFoundError: code_pb2.NOT_FOUND,
+    errors.TemplateNotFoundError: code_pb2.NOT_FOUND,
+    errors.ExecNotFoundError: code_pb2.NOT_FOUND,
+    errors.FileNotFoundInSandboxError: code_pb2.NOT_FOUND,
+    errors.IdempotencyKeyReusedError: code_pb2.ALREADY_EXISTS,
+    errors.ExecIdReusedError: code_pb2.ALREADY_EXISTS,
+    errors.SyncIdReusedError: code_pb2.ALREADY_EXISTS,
+    errors.SandboxEndedError: code_pb2.FAILED_PRECONDITION,
+    errors.SandboxPausedError: code_pb2.FAILED_PRECONDITION,
+    errors.SandboxNotReadyError: code_pb2.FAILED_PRECONDITION,
+    errors.SetupFailedError: code_pb2.FAILED_PRECONDITION,
+    errors.DirectoryNotFoundError: code_pb2.FAILED_PRECONDITION,
+    errors.UserNotFoundError: code_pb2.FAILED_PRECONDITION,
+    errors.LifetimeNotExtendedError: code_pb2.FAILED_PRECONDITION,
+    errors.ResourcesUnsatisfiableError: code_pb2.FAILED_PRECONDITION,
+    errors.PolicyNotEnforceableError: code_pb2.FAILED_PRECONDITION,
+    errors.TooManyExecsError: code_pb2.RESOURCE_EXHAUSTED,
+    errors.QuotaExceededError: code_pb2.RESOURCE_EXHAUSTED,
+    errors.BackendQuotaExceededError: code_pb2.RESOURCE_EXHAUSTED,
+    errors.BackendRateLimitedError: code_pb2.RESOURCE_EXHAUSTED,
+    errors.DiskFullError: code_pb2.RESOURCE_EXHAUSTED,
+    errors.RootDigestMismatchError: code_pb2.ABORTED,
+    errors.GenerationMismatchError: code_pb2.ABORTED,
+    errors.OutcomeUnknownError: code_pb2.ABORTED,
+    errors.BackendUnavailableError: code_pb2.UNAVAILABLE,
+    errors.StoreUnavailableError: code_pb2.UNAVAILABLE,
+    errors.DrainingError: code_pb2.UNAVAILABLE,
+    errors.DeadlineExceededError: code_pb2.DEADLINE_EXCEEDED,
+    errors.CancelledError: code_pb2.CANCELLED,
+    errors.NotImplementedYetError: code_pb2.UNIMPLEMENTED,
+    errors.BackendRejectedCredentialsError: code_pb2.INTERNAL,
+    errors.BackendError: code_pb2.INTERNAL,
+    errors.InternalError: code_pb2.INTERNAL,
+}
+
+
+def to_status(error: errors.SandboxError) -> status_pb2.Status:
+    """Describe an expected failure, with details that a program can branch on."""
+    status = status_pb2.Status(code=CODES[type(error)], message=str(error)[:_TEXT_MAX])
+    for detail in _details(error):
+        packed = AnyMessage()
+        packed.Pack(detail)
+        if status.ByteSize() + packed.ByteSize() > _DETAILS_BYTES_MAX:
+            break
+        status.details.append(packed)
+    return status
+
+
+def _details(error: errors.SandboxError) -> list[Message]:
+    """Return the details, what a program needs most first."""
+    metadata = {name: value[:_TEXT_MAX] for name, value in error.metadata.items()}
+    details: list[Message] = [
+        error_details_pb2.ErrorInfo(reason=error.reason, domain=ERROR_DOMAIN, metadata=metadata)
+    ]
+    if error.retry_after is not None:
+        retry = error_details_pb2.RetryInfo()
+        retry.retry_delay.FromTimedelta(error.retry_after)
+        details.append(retry)
+    if isinstance(error, errors.InvalidRequestError) and error.violations:
+        details.append(_bad_request(error))
+    if isinstance(error, errors.SetupFailedError):
+        details.append(_setup_failure(error.failure))
+    if isinstance(error, errors.QuotaExceededError | errors.BackendQuotaExceededError):
+        violation = error_details_pb2.QuotaFailure.Violation(
+            subject=error.metadata.get("owner", ""), description=str(error)
+        )
+        details.append(error_details_pb2.QuotaFailure(violations=[violation]))
+    if isinstance(error, errors.SandboxNotFoundError | errors.SandboxEndedError):
+        name = error.metadata.get("sandbox_id", "")
+        details.append(error_details_pb2.ResourceInfo(resource_type="sandbox", resource_name=name))
+    return details
+
+
+def _bad_request(error: errors.InvalidRequestError) -> error_details_pb2.BadRequest:
+    return error_details_pb2.BadRequest(
+        field_violations=[
+            error_details_pb2.BadRequest.FieldViolation(
+                field=violation.field,
+                description=violation.description[:_TEXT_MAX],
+                reason=violation.rule,
+            )
+            for violation in error.violations[:_VIOLATIONS_MAX]
+        ]
+    )
+
+
+def _setup_failure(failure: errors.SetupFailure) -> setup_pb2.SetupFailure:
+    return setup_pb2.SetupFailure(
+        step=failure.step_name,
+        step_index=failure.step_index,
+        exec_id=failure.exec_id,
+        cause=enums.cause(failure.cause),
+        fault=enums.fault(failure.fault),
+        exit_code=failure.exit_code,
+        signal=failure.signal or None,
+        output_tail=failure.output_tail,
+        output_truncated=failure.output_truncated,
+    )

@@ -1,0 +1,249 @@
+"""Execs: programs in a sandbox, what they write and how they end."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+
+class Stream(enum.IntEnum):
+    """Where output was written."""
+
+    STDOUT = 1
+    STDERR = 2
+    PTY = 3
+
+
+class Cause(enum.StrEnum):
+    """What ended an exec. Never one that was not observed."""
+
+    EXIT = "exit"
+    SIGNAL = "signal"
+    TIMEOUT = "timeout"
+    OOM = "oom"
+    CANCELLED = "cancelled"
+    OUTPUT_LIMIT = "output_limit"
+    SANDBOX_LOST = "sandbox_lost"
+    BACKEND = "backend"
+
+
+class Fault(enum.StrEnum):
+    """Who is responsible for how an exec ended. NONE when nothing went wrong."""
+
+    NONE = "none"
+    USER = "user"
+    CALLER = "caller"
+    POLICY = "policy"
+    INFRA = "infra"
+
+
+class OnOutputLimit(enum.StrEnum):
+    """What happens when a program has written as much as it may."""
+
+    TRUNCATE = "truncate"
+    KILL = "kill"
+
+
+@dataclass(frozen=True, slots=True)
+class ShellCommand:
+    """A line for `bash -l`."""
+
+    line: str
+
+
+@dataclass(frozen=True, slots=True)
+class Argv:
+    """A program and its arguments. No shell reads them."""
+
+    args: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SourceCode:
+    """Source code, run by its language's program from a file in the sandbox."""
+
+    language: str
+    code: bytes
+    args: tuple[str, ...] = ()
+
+
+Program = ShellCommand | Argv | SourceCode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecSpec:
+    """What to run.
+
+    Attributes:
+        exec_id: Chosen by the caller. Empty: the service chooses.
+        cwd: Absolute. Empty: the user's home.
+        user: Empty: the template's default user.
+        timeout: From start to kill. None: until the lifetime ends.
+        stdin: Bytes to write to the program, then end of input. None: no input.
+        kill_grace: Between TERM and KILL. None: the service's default.
+        output_limit_bytes: For both streams together. None: no limit.
+        block: When nobody reads, the program waits; else the oldest output goes.
+    """
+
+    program: Program
+    exec_id: str = ""
+    cwd: str = ""
+    env: Mapping[str, str] = field(default_factory=dict)
+    user: str = ""
+    timeout: timedelta | None = None
+    stdin: bytes | None = None
+    kill_grace: timedelta | None = None
+    output_limit_bytes: int | None = None
+    on_output_limit: OnOutputLimit = OnOutputLimit.TRUNCATE
+    block: bool = True
+    heartbeat_interval: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """How far a reader has come: bytes of each stream. A PTY counts as stdout."""
+
+    stdout_offset: int = 0
+    stderr_offset: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started:
+    """The program runs, with these effective values.
+
+    Attributes:
+        pid: Its process id inside the sandbox.
+        timeout: When it will be killed, counted from the start.
+        timeout_clamped: More was asked for than the lifetime leaves.
+    """
+
+    exec_id: str
+    pid: int
+    start_time: datetime
+    timeout: timedelta
+    timeout_clamped: bool
+    kill_grace: timedelta
+    heartbeat_interval: timedelta
+    journal_bytes: int
+    spec: ExecSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """Bytes that the program wrote.
+
+    Attributes:
+        stream: Where it wrote them.
+        data: The bytes, split at no particular boundary.
+        offset: Of the first byte, within its stream.
+    """
+
+    stream: Stream
+    data: bytes
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """The exec is alive and has written nothing new."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Output that this reader will not see: the journal no longer holds it.
+
+    Attributes:
+        stream: Whose.
+        offset: Of the first missing byte.
+        size: How many are missing.
+    """
+
+    stream: Stream
+    offset: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class OutputCount:
+    """Bytes of one stream: written by the program, and kept for its readers."""
+
+    produced_bytes: int = 0
+    delivered_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Phases:
+    """Where an exec's time went, in seconds of wall time.
+
+    Attributes:
+        queued: From the call to the request to the backend.
+        started: From there until the program ran.
+        first_byte: From there until its first output. None when it wrote none.
+        ran: From start to end.
+        drained: From the program's end until all output was read.
+    """
+
+    queued: float = 0.0
+    started: float = 0.0
+    first_byte: float | None = None
+    ran: float = 0.0
+    drained: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exited:
+    """How an exec ended. Always the last event.
+
+    Attributes:
+        exit_code: The program's. None when it did not exit.
+        signal: The signal's name without SIG. Empty when there was none.
+        output_still_open: The program ended while another process kept its
+            output open; what that one writes is not read.
+        truncated: The output limit was reached and more was written.
+        survivors: Process ids of this exec that outlived its kill.
+        message: One sentence for people, when the cause is not an exit.
+    """
+
+    exec_id: str
+    cause: Cause
+    fault: Fault
+    exit_code: int | None = None
+    signal: str = ""
+    output_still_open: bool = False
+    truncated: bool = False
+    survivors: tuple[int, ...] = ()
+    message: str = ""
+    end_time: datetime
+    stdout: OutputCount = field(default_factory=OutputCount)
+    stderr: OutputCount = field(default_factory=OutputCount)
+    phases: Phases = field(default_factory=Phases)
+
+
+ExecEvent = Started | Output | Heartbeat | Gap | Exited
+
+
+@dataclass(frozen=True, slots=True)
+class Positioned:
+    """An event with the reader's position after it."""
+
+    event: ExecEvent
+    position: Position
+    time: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecSummary:
+    """An exec that runs.
+
+    Attributes:
+        program: What it runs, shortened for people.
+    """
+
+    exec_id: str
+    program: str
+    pid: int
+    start_time: datetime
+    stdout_bytes: int
+    stderr_bytes: int

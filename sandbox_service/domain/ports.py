@@ -1,0 +1,350 @@
+"""What the operations need from outside, as Protocols.
+
+`providers` and `storage` implement them; so does every decorator that retries,
+limits or measures. Each failure that these raise is an error of
+`domain.errors`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from sandbox_service.domain.execs import Program, Stream
+from sandbox_service.domain.sandboxes import (
+    InternetAccess,
+    Language,
+    Preview,
+    PreviewSpec,
+    PreviewState,
+    Resources,
+    ResourceUsage,
+    SandboxRecord,
+    SandboxState,
+    Template,
+)
+
+
+class Clock(Protocol):
+    """Wall time. Tests bring their own."""
+
+    def now(self) -> datetime:
+        """Return the time, in UTC and aware of it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackendInfo:
+    """What the backend is and can do.
+
+    Attributes:
+        kind: `e2b_cloud`, `e2b_compatible` or `embedded`.
+        isolation_tier: What separates sandboxes from one another.
+        survives_restart: Whether sandboxes outlive this service.
+        internet: Whether sandboxes can be given the internet.
+        internet_denial: Whether it can be kept from them.
+    """
+
+    kind: str
+    isolation_tier: str
+    survives_restart: bool
+    internet: bool
+    internet_denial: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewSandbox:
+    """What the backend is asked to make."""
+
+    template_id: str
+    lifetime: timedelta
+    env: Mapping[str, str]
+    metadata: Mapping[str, str]
+    internet: InternetAccess
+    preview: PreviewSpec
+    idempotency_key: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackendSandbox:
+    """A sandbox as the backend describes it.
+
+    Attributes:
+        running: False when it is paused.
+        resources: What it has. None: the backend did not say.
+        traffic_token: Only known when it was just created.
+    """
+
+    sandbox_id: str
+    template_id: str
+    running: bool
+    metadata: Mapping[str, str]
+    start_time: datetime
+    end_time: datetime
+    resources: Resources | None = None
+    traffic_token: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessSpec:
+    """A program to start, with everything decided.
+
+    Attributes:
+        marker: A value that every process of this exec carries in its
+            environment, so that all of them can be found again.
+        program: What to run. Source code has been written to `source_path`.
+        language: How to run source code. None for other programs.
+        backstop: When the backend itself should kill the program, should
+            this service not be there to do it. None: never.
+    """
+
+    marker: str
+    program: Program
+    cwd: str
+    env: Mapping[str, str]
+    user: str
+    stdin: bool
+    backstop: timedelta | None
+    language: Language | None = None
+    source_path: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessOutput:
+    """Bytes that a process wrote."""
+
+    stream: Stream
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessEnd:
+    """How a process ended.
+
+    Attributes:
+        exit_code: None when a signal ended it.
+        signal: The signal's name without SIG, or empty.
+        output_still_open: Another process keeps its output open.
+        drain_s: Seconds from its end until this was known.
+    """
+
+    exit_code: int | None
+    signal: str
+    output_still_open: bool = False
+    drain_s: float = 0.0
+
+
+class Process(Protocol):
+    """A program that runs in a sandbox."""
+
+    @property
+    def pid(self) -> int:
+        """Its process id inside the sandbox; also its process group."""
+        ...
+
+    def events(self) -> AsyncIterator[ProcessOutput | ProcessEnd]:
+        """Yield output as it is written, and last how the process ended.
+
+        Not asking for the next event makes the program wait, once the pipes
+        between are full.
+
+        Raises:
+            SandboxEndedError: The sandbox is gone.
+            BackendUnavailableError: Contact was lost; the program may still run.
+        """
+        ...
+
+    async def write_stdin(self, data: bytes) -> None:
+        """Write to the program, waiting until it has room."""
+        ...
+
+    async def close_stdin(self) -> None:
+        """End the program's input."""
+        ...
+
+    async def kill(self, grace: timedelta) -> Sequence[int]:
+        """End the whole tree: TERM, then KILL after `grace`.
+
+        Returns:
+            The ids of its processes that are still there.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Stop reading. The program goes on."""
+        ...
+
+
+class SandboxProvider(Protocol):
+    """Sandboxes, wherever they run."""
+
+    async def info(self) -> BackendInfo:
+        """Describe the backend."""
+        ...
+
+    async def create(self, new: NewSandbox) -> BackendSandbox:
+        """Make a sandbox and return when it runs.
+
+        Raises:
+            TemplateNotFoundError: The backend has no such template.
+            LifetimeTooLongError: It gives no lifetime as long as that.
+            QuotaExceededError: The account has as many sandboxes as it may.
+            BackendRateLimitedError: Nothing was made.
+            OutcomeUnknownError: Contact was lost; one may have been made.
+        """
+        ...
+
+    async def get(self, sandbox_id: str) -> BackendSandbox | None:
+        """Describe a sandbox without waking it or extending its life. None: there is none."""
+        ...
+
+    async def list(self, metadata: Mapping[str, str]) -> Sequence[BackendSandbox]:
+        """Return every sandbox, running or paused, that carries all of `metadata`."""
+        ...
+
+    async def destroy(self, sandbox_id: str) -> bool:
+        """End a sandbox. Returns False when there was none."""
+        ...
+
+    async def set_lifetime(self, sandbox_id: str, left: timedelta) -> None:
+        """Let a sandbox end `left` from now."""
+        ...
+
+    async def usage(self, sandbox_id: str) -> ResourceUsage | None:
+        """Return the newest sample of what a sandbox uses. None: there is none yet."""
+        ...
+
+    async def healthy(self, sandbox_id: str) -> bool:
+        """Ask whether a sandbox answers at all."""
+        ...
+
+    async def start(self, sandbox_id: str, spec: ProcessSpec) -> Process:
+        """Start a program.
+
+        Raises:
+            InvalidRequestError: The folder, user or program does not exist.
+            SandboxEndedError: The sandbox is gone.
+        """
+        ...
+
+    async def write_file(
+        self, sandbox_id: str, path: str, content: bytes | AsyncIterator[bytes], user: str = ""
+    ) -> None:
+        """Write a whole file, making its folders.
+
+        Raises:
+            DiskFullError: No space is left.
+            InvalidRequestError: The path is a folder, or cannot be written.
+        """
+        ...
+
+    def preview(self, record: SandboxRecord, port: int) -> Preview:
+        """Return where a port of a sandbox is found. Asks nobody."""
+        ...
+
+    async def probe(self, record: SandboxRecord, port: int) -> PreviewState:
+        """Ask whether something answers on a port."""
+        ...
+
+    async def aclose(self) -> None:
+        """Let go of every connection."""
+        ...
+
+
+class Catalogue(Protocol):
+    """The templates on offer, and the languages they can run."""
+
+    @property
+    def templates(self) -> Sequence[Template]:
+        """Every template, in the catalogue's order."""
+        ...
+
+    @property
+    def languages(self) -> Mapping[str, Language]:
+        """Every language, by name."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intent:
+    """A keyed Create, written down before it is done.
+
+    Attributes:
+        request_digests: What the first caller sent, by field.
+        sandbox_id: What came of it. Empty while nothing has.
+        instance: Which instance of the service works on it.
+    """
+
+    tenant: str
+    key: str
+    request_digests: Mapping[str, str]
+    create_time: datetime
+    instance: str
+    sandbox_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordFilter:
+    """Which records to list.
+
+    Attributes:
+        tenant: Whose. Empty: everybody's.
+        states: Empty: all.
+        template: Empty: all.
+        owner: Empty: all.
+        metadata: All of these pairs.
+        before: Only records older than this (create_time, sandbox_id).
+    """
+
+    tenant: str = ""
+    states: frozenset[SandboxState] = frozenset()
+    template: str = ""
+    owner: str = ""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    before: tuple[datetime, str] | None = None
+
+
+class Store(Protocol):
+    """What must outlive the process."""
+
+    async def put(self, record: SandboxRecord) -> None:
+        """Write a record, new or changed."""
+        ...
+
+    async def get(self, sandbox_id: str) -> SandboxRecord | None:
+        """Return a record, whoever's it is. None: there is none."""
+        ...
+
+    async def list(self, which: RecordFilter, limit: int) -> Sequence[SandboxRecord]:
+        """Return at most `limit` records, newest first."""
+        ...
+
+    async def claim_intent(self, intent: Intent) -> Intent:
+        """Write `intent` unless its key is taken.
+
+        Returns:
+            The intent that holds the key now: this one, or the earlier one.
+        """
+        ...
+
+    async def take_over_intent(self, intent: Intent, instance: str) -> bool:
+        """Let `instance` work on an intent that its earlier worker left. False: someone did."""
+        ...
+
+    async def complete_intent(self, tenant: str, key: str, sandbox_id: str) -> None:
+        """Note what came of an intent."""
+        ...
+
+    async def free_intent(self, tenant: str, key: str) -> None:
+        """Forget an intent, so that its key can be used again."""
+        ...
+
+    async def forget_before(self, time: datetime) -> int:
+        """Delete tombstones and intents older than `time`. Returns how many."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close the store."""
+        ...

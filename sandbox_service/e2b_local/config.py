@@ -1,0 +1,131 @@
+"""Settings of one local backend, and the templates it offers."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+DEFAULT_DOMAIN: Final = "sbx.localhost"
+_GIB_IN_MIB: Final = 1024
+
+
+class ConfigError(Exception):
+    """The backend cannot start with these settings.
+
+    Args:
+        cause: One sentence: which setting, and what is wrong with it.
+        fix: One sentence: what to do about it.
+    """
+
+    def __init__(self, cause: str, fix: str) -> None:
+        super().__init__(f"{cause} {fix}")
+        self.cause = cause
+        self.fix = fix
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Template:
+    """What a sandbox of that name is said to be, and the variables it starts with.
+
+    Every template shows the host's own `/usr`, so they differ in name and
+    variables, not in what is installed. The sizes are reported to clients and
+    are no limits here.
+
+    Attributes:
+        template_id: What a client asks for.
+        cpu_count: Reported number of CPUs.
+        memory_mib: Reported memory.
+        disk_mib: Reported disk.
+        env: Variables of every program in such a sandbox.
+    """
+
+    template_id: str
+    cpu_count: int = 2
+    memory_mib: int = 1024
+    disk_mib: int = 10 * _GIB_IN_MIB
+    env: Mapping[str, str] = field(default_factory=dict)
+
+
+def default_templates() -> dict[str, Template]:
+    """Return the templates that need no configuration, by name."""
+    names = ("base", "python", "node", "code-interpreter-v1")
+    return {name: Template(template_id=name) for name in names}
+
+
+def load_templates(path: Path) -> dict[str, Template]:
+    """Read templates from a JSON file.
+
+    The file maps a name to an object with any of `cpu_count`, `memory_mib`,
+    `disk_mib` (integers) and `env` (an object of strings).
+
+    Raises:
+        ConfigError: The file cannot be read, or does not have that form.
+    """
+    fix = 'Write an object such as {"base": {"cpu_count": 2, "memory_mib": 1024}}.'
+    try:
+        document = json.loads(path.read_bytes())
+    except OSError as error:
+        raise ConfigError(
+            f"Cannot read the templates file {path}: {error.strerror}.", fix
+        ) from None
+    except ValueError as error:
+        raise ConfigError(f"The templates file {path} is not JSON: {error}.", fix) from None
+    if not isinstance(document, dict) or not document:
+        raise ConfigError(f"The templates file {path} holds no templates.", fix)
+    return {name: _template(path, name, value, fix) for name, value in document.items()}
+
+
+def _template(path: Path, name: str, value: object, fix: str) -> Template:
+    if not isinstance(value, dict):
+        raise ConfigError(f"{path}: template {name!r} is not an object.", fix)
+    sizes: dict[str, int] = {}
+    for key in ("cpu_count", "memory_mib", "disk_mib"):
+        number = value.get(key)
+        if number is None:
+            continue
+        if not isinstance(number, int) or isinstance(number, bool) or number < 1:
+            raise ConfigError(f"{path}: {key} of template {name!r} is not a positive integer.", fix)
+        sizes[key] = number
+    env = value.get("env", {})
+    if not isinstance(env, dict) or not all(isinstance(item, str) for item in env.values()):
+        raise ConfigError(f"{path}: env of template {name!r} is not an object of strings.", fix)
+    unknown = value.keys() - {"cpu_count", "memory_mib", "disk_mib", "env"}
+    if unknown:
+        raise ConfigError(f"{path}: template {name!r} has unknown keys {sorted(unknown)}.", fix)
+    return Template(template_id=name, env=env, **sizes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalConfig:
+    """Settings of one local backend.
+
+    Attributes:
+        state_dir: Folder for everything on disk; other backends may share it.
+        port: TCP port on 127.0.0.1. 0: any free one.
+        domain: Domain of preview URLs (`{port}-{id}.{domain}`). The backend's
+            port is added to it when it has none.
+        api_key: What clients must send as `X-API-KEY`. None: anything, also nothing.
+        templates: By name. Empty: `default_templates`.
+        max_lifetime_seconds: Longest lifetime a client may ask for at once.
+        parent_lifeline: End when the parent process ends, and when standard
+            input, a pipe that the parent holds, is closed.
+        bwrap: The bubblewrap to use. None: the first that works.
+        process_limit: Processes and threads in one sandbox.
+        tmp_size_bytes: Size of `/tmp` in a sandbox, which is memory.
+    """
+
+    state_dir: Path
+    port: int = 0
+    domain: str = DEFAULT_DOMAIN
+    api_key: str | None = field(default=None, repr=False)
+    templates: Mapping[str, Template] = field(default_factory=default_templates)
+    max_lifetime_seconds: int = 24 * 3600
+    parent_lifeline: bool = False
+    bwrap: Path | None = None
+    process_limit: int = 4096
+    tmp_size_bytes: int = 256 * 1024**2

@@ -1,0 +1,5 @@
+"""The REST control plane: creating, finding and ending sandboxes."""
+
+from sandbox_service.e2b_local.control.api import ControlPlane
+
+__all__ = ["ControlPlane"]

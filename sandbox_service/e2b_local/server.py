@@ -1,0 +1,164 @@
+"""The backend's process: from settings to a served port, and to a clean end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from sandbox_service.e2b_local import lifeline
+from sandbox_service.e2b_local.config import ConfigError
+from sandbox_service.e2b_local.control import ControlPlane
+from sandbox_service.e2b_local.fleet import Fleet
+from sandbox_service.e2b_local.gateway import Gateway
+from sandbox_service.e2b_local.http1 import Server
+from sandbox_service.e2b_local.machine import (
+    IsolationUnavailableError,
+    Machine,
+    MachineConfig,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sandbox_service.e2b_local.config import LocalConfig
+
+logger = logging.getLogger(__name__)
+
+EXIT_OK: Final = 0
+EXIT_CANNOT_START: Final = 2
+_ADDRESS: Final = "127.0.0.1"
+# After this long an end that does not come by itself is forced. The sandboxes
+# end with the process in any case.
+_SHUTDOWN_SECONDS: Final = 10.0
+
+
+def print_status(status: dict[str, Any]) -> None:
+    """Write a status as one JSON line to standard output, for the parent to read."""
+    with contextlib.suppress(BrokenPipeError):
+        sys.stdout.write(json.dumps(status) + "\n")
+        sys.stdout.flush()
+
+
+async def run(
+    config: LocalConfig, *, announce: Callable[[dict[str, Any]], None] = print_status
+) -> int:
+    """Serve until SIGTERM or SIGINT, or until the parent is gone.
+
+    Args:
+        config: Settings.
+        announce: Called once: with `ready` true and `port`, `url`, `domain`,
+            `tier` and `pid`; or with `ready` false, `cause` and `fix`.
+
+    Returns:
+        The process's exit code: 0 after an orderly end, 2 when it cannot start.
+    """
+    stop = asyncio.Event()
+    _end_on_signals(stop)
+    try:
+        if config.parent_lifeline:
+            _end_with_parent(stop)
+        listening = _bind(config.port)
+        try:
+            machine = await _start_machine(config)
+        except BaseException:
+            listening.close()
+            raise
+    except (ConfigError, IsolationUnavailableError) as error:
+        announce({"ready": False, "cause": error.cause, "fix": error.fix})
+        sys.stderr.write(f"The local backend cannot start. {error.cause} {error.fix}\n")
+        return EXIT_CANNOT_START
+    await _serve(config, machine, listening, stop, announce)
+    return EXIT_OK
+
+
+async def _start_machine(config: LocalConfig) -> Machine:
+    return await Machine.start(
+        MachineConfig(
+            state_dir=config.state_dir,
+            bwrap=config.bwrap,
+            process_limit=config.process_limit,
+            tmp_size_bytes=config.tmp_size_bytes,
+        )
+    )
+
+
+async def _serve(
+    config: LocalConfig,
+    machine: Machine,
+    listening: socket.socket,
+    stop: asyncio.Event,
+    announce: Callable[[dict[str, Any]], None],
+) -> None:
+    port: int = listening.getsockname()[1]
+    domain = config.domain if ":" in config.domain else f"{config.domain}:{port}"
+    fleet = Fleet(machine, time.time)
+    server = Server(Gateway(fleet, ControlPlane(fleet, config, domain)))
+    try:
+        await server.listen(listening)
+        fleet.begin()
+        url = f"http://{_ADDRESS}:{port}"
+        logger.info("serving on %s, isolation tier %s", url, machine.tier)
+        announce(
+            {
+                "ready": True,
+                "port": port,
+                "url": url,
+                "domain": domain,
+                "tier": machine.tier,
+                "pid": os.getpid(),
+            }
+        )
+        await stop.wait()
+    finally:
+        _force_end_later()
+        await server.close()
+        await fleet.close()
+
+
+def _bind(port: int) -> socket.socket:
+    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        # Only past connections of that port are overlooked, never a listener.
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((_ADDRESS, port))
+        listening.listen(1024)
+    except (OSError, OverflowError) as error:
+        listening.close()
+        number = getattr(error, "errno", None)
+        if number == errno.EADDRINUSE:
+            cause = f"Port {port} on {_ADDRESS} is taken by another process."
+        else:
+            cause = f"Cannot listen on {_ADDRESS}:{port} ({error})."
+        raise ConfigError(cause, "Choose another port, or 0 for any free one.") from None
+    return listening
+
+
+def _end_with_parent(stop: asyncio.Event) -> None:
+    try:
+        lifeline.watch_standard_input(stop.set)
+    except PermissionError:
+        cause = "Standard input is no pipe, so the end of the parent could not be seen."
+        fix = "Start it with a pipe that the parent keeps open, or without the lifeline."
+        raise ConfigError(cause, fix) from None
+
+
+def _end_on_signals(stop: asyncio.Event) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+
+
+def _force_end_later() -> None:
+    timer = threading.Timer(_SHUTDOWN_SECONDS, os._exit, args=[1])
+    timer.daemon = True
+    timer.start()

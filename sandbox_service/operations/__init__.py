@@ -1,0 +1,1 @@
+"""What the service does, a module per noun. Knows ports and values; no gRPC, no SDK, no SQL."""

@@ -1,0 +1,60 @@
+"""What this deployment can do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sandbox_service.domain.limits import Limits
+from sandbox_service.domain.ports import BackendInfo, Catalogue, SandboxProvider
+from sandbox_service.domain.sandboxes import Template
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """What GetCapabilities answers with.
+
+    Attributes:
+        instance: Which process of the deployment answers.
+    """
+
+    version: str
+    deployment: str
+    instance: str
+    backend: BackendInfo
+    limits: Limits
+    templates: Sequence[Template]
+    languages: Sequence[str]
+
+
+class Capabilities:
+    """Tells what this deployment can do."""
+
+    def __init__(
+        self,
+        provider: SandboxProvider,
+        catalogue: Catalogue,
+        limits: Limits,
+        *,
+        version: str,
+        deployment: str,
+        instance: str,
+    ) -> None:
+        self._provider = provider
+        self._catalogue = catalogue
+        self._limits = limits
+        self._version = version
+        self._deployment = deployment
+        self._instance = instance
+
+    async def get(self) -> Told:
+        """Return what this deployment can do."""
+        return Told(
+            version=self._version,
+            deployment=self._deployment,
+            instance=self._instance,
+            backend=await self._provider.info(),
+            limits=self._limits,
+            templates=self._catalogue.templates,
+            languages=sorted(self._catalogue.languages),
+        )

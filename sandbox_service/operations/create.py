@@ -1,0 +1,320 @@
+"""Create: from a request to a sandbox that is ready, once, or to nothing at all."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import TypeVar
+
+import structlog
+
+from sandbox_service.domain import lifecycle
+from sandbox_service.domain.errors import (
+    IdempotencyKeyReusedError,
+    OutcomeUnknownError,
+    SandboxError,
+    SetupFailedError,
+    StoreUnavailableError,
+)
+from sandbox_service.domain.identity import Caller
+from sandbox_service.domain.ports import (
+    Clock,
+    Intent,
+    NewSandbox,
+    SandboxProvider,
+    Store,
+)
+from sandbox_service.domain.sandboxes import (
+    Created,
+    CreateSpec,
+    EndCause,
+    PhaseTiming,
+    ReturnWhen,
+    SandboxRecord,
+    SandboxState,
+    SetupResult,
+)
+from sandbox_service.operations.execs import Execs
+from sandbox_service.operations.planning import Plan, Planner
+from sandbox_service.operations.sandboxes import DEPLOYMENT, KEY, TENANT, Sandboxes
+from sandbox_service.operations.setup import run_setup, write_initial_files
+from sandbox_service.telemetry.metrics import Metrics
+
+_T = TypeVar("_T")
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Flight:
+    """A keyed Create that is under way in this process."""
+
+    spec: CreateSpec
+    task: asyncio.Task[Created]
+
+
+class Create:
+    """Makes sandboxes.
+
+    Args:
+        instance: Which instance of the service this is, for intents.
+    """
+
+    def __init__(
+        self,
+        provider: SandboxProvider,
+        store: Store,
+        sandboxes: Sandboxes,
+        execs: Execs,
+        planner: Planner,
+        clock: Clock,
+        metrics: Metrics,
+        instance: str,
+    ) -> None:
+        self._provider = provider
+        self._store = store
+        self._sandboxes = sandboxes
+        self._execs = execs
+        self._planner = planner
+        self._clock = clock
+        self._metrics = metrics
+        self._instance = instance
+        self._flights: dict[tuple[str, str], _Flight] = {}
+        self._setups: set[asyncio.Task[object]] = set()
+
+    async def create(self, caller: Caller, spec: CreateSpec) -> Created:
+        """Make a sandbox and set it up.
+
+        With an idempotency key a cancelled call leaves the work running, and a
+        retry joins it or finds what it made. Without one, a cancelled call
+        leaves nothing.
+
+        Raises:
+            SetupFailedError: A setup step failed; nothing is left running.
+            IdempotencyKeyReusedError: The key belongs to another request.
+            SandboxEndedError: What the key made has ended.
+            TemplateNotFoundError, ResourcesUnsatisfiableError,
+            LifetimeTooLongError, PolicyNotEnforceableError: Not to be had.
+        """
+        plan = await self._planner.plan(spec)
+        if spec.validate_only:
+            return Created(record=None)
+        if not spec.idempotency_key:
+            return await self._make(caller, spec, plan, "")
+        flight = self._flights.get((caller.tenant, spec.idempotency_key))
+        if flight is not None:
+            _require_same(flight.spec, spec)
+            return replace(await asyncio.shield(flight.task), reused=True)
+        task = asyncio.create_task(self._make_keyed(caller, spec, plan))
+        where = (caller.tenant, spec.idempotency_key)
+        self._flights[where] = _Flight(spec, task)
+        task.add_done_callback(lambda _: self._flights.pop(where, None))
+        return await asyncio.shield(task)
+
+    async def drain(self, limit_s: float) -> None:
+        """Wait for what is under way, then give it up."""
+        tasks = {flight.task for flight in self._flights.values()} | self._setups
+        if not tasks:
+            return
+        _, late = await asyncio.wait(tasks, timeout=limit_s)
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
+
+    async def _make_keyed(self, caller: Caller, spec: CreateSpec, plan: Plan) -> Created:
+        tenant, key = caller.tenant, spec.idempotency_key
+        intent = Intent(
+            tenant=tenant,
+            key=key,
+            request_digests=spec.request_digests,
+            create_time=self._clock.now(),
+            instance=self._instance,
+        )
+        held = await self._store.claim_intent(intent)
+        if held != intent:
+            _require_same(replace(spec, request_digests=held.request_digests), spec)
+            if held.sandbox_id:
+                return await self._found(caller, held)
+            await self._take_over(held)
+        try:
+            created = await self._make(caller, spec, plan, _key_digest(intent))
+        except BaseException:
+            # Nothing is left of it, so the key can be used again. If that
+            # cannot be noted, the next retry clears up instead.
+            with suppress(StoreUnavailableError):
+                await self._store.free_intent(tenant, key)
+            raise
+        if created.record is not None:
+            await self._store.complete_intent(tenant, key, created.record.sandbox_id)
+        return created
+
+    async def _found(self, caller: Caller, held: Intent) -> Created:
+        """Return what an earlier call with the same key made."""
+        record = await self._sandboxes.find(caller, held.sandbox_id)
+        record = await self._sandboxes.refreshed(record)
+        if record.state is SandboxState.ENDED:
+            lifecycle.require_running(record)
+        return Created(record=record, reused=True)
+
+    async def _take_over(self, held: Intent) -> None:
+        """Clear away what an instance left that died while it worked on the intent."""
+        asked = {
+            DEPLOYMENT: self._sandboxes.deployment,
+            TENANT: held.tenant,
+            KEY: _key_digest(held),
+        }
+        if not await self._store.take_over_intent(held, self._instance):
+            raise OutcomeUnknownError(
+                "Another instance works on the same idempotency key. Repeat the call.",
+                retry_after=timedelta(seconds=1),
+            )
+        for left in await self._provider.list(asked):
+            _log.info("create.cleared_unfinished", sandbox_id=left.sandbox_id)
+            await self._provider.destroy(left.sandbox_id)
+
+    async def _make(self, caller: Caller, spec: CreateSpec, plan: Plan, key_digest: str) -> Created:
+        timings: list[PhaseTiming] = []
+        new = NewSandbox(
+            template_id=plan.backend_id,
+            lifetime=plan.lifetime,
+            env=spec.env,
+            metadata={
+                **spec.metadata,
+                **self._sandboxes.reserved_metadata(caller, key_digest),
+            },
+            internet=spec.internet,
+            preview=spec.preview,
+            idempotency_key=key_digest,
+        )
+        # The request to the backend always runs to its end: a sandbox that was
+        # made while nobody listened would be known to nobody.
+        asking = asyncio.create_task(self._provider.create(new))
+        try:
+            seen = await self._timed(timings, "backend", lambda: asyncio.shield(asking))
+        except asyncio.CancelledError:
+            asking.add_done_callback(self._destroy_unwanted)
+            raise
+        record = SandboxRecord(
+            sandbox_id=seen.sandbox_id,
+            tenant=caller.tenant,
+            user=caller.user,
+            owner=spec.owner,
+            state=SandboxState.SETTING_UP,
+            template=plan.template,
+            resources=seen.resources or plan.resources,
+            metadata=spec.metadata,
+            create_time=self._clock.now(),
+            expire_time=seen.end_time,
+            preview=spec.preview,
+            internet=spec.internet,
+            artifact_globs=spec.artifact_globs,
+            idempotency_key=spec.idempotency_key,
+            traffic_token=seen.traffic_token,
+        )
+        self._metrics.sandboxes_created.labels(plan.template).inc()
+        if spec.return_when is ReturnWhen.CREATED:
+            await self._kept(record)
+            setup = asyncio.create_task(self._set_up(record, spec, timings))
+            self._setups.add(setup)
+            setup.add_done_callback(self._setup_done)
+            return Created(record=record, timings=tuple(timings))
+        record, results = await self._set_up(record, spec, timings)
+        return Created(record=record, timings=tuple(timings), setup_results=results)
+
+    async def _kept(self, record: SandboxRecord) -> SandboxRecord:
+        """Write the record; when that fails, do not leave a sandbox that nobody knows."""
+        try:
+            return await self._sandboxes.put(record)
+        except BaseException:
+            await asyncio.shield(self._provider.destroy(record.sandbox_id))
+            raise
+
+    async def _set_up(
+        self, record: SandboxRecord, spec: CreateSpec, timings: list[PhaseTiming]
+    ) -> tuple[SandboxRecord, tuple[SetupResult, ...]]:
+        """Write the files and run the steps. On any failure the sandbox is destroyed."""
+        await self._kept(record)
+        try:
+            if record.resources is None:
+                # A raw template's size is known to the backend alone.
+                record = await self._sandboxes.refreshed(record)
+            if spec.initial_files:
+                await self._timed(
+                    timings,
+                    "files",
+                    lambda: write_initial_files(self._provider, record, spec.initial_files),
+                )
+            results: tuple[SetupResult, ...] = ()
+            if spec.setup_steps:
+                results = await self._timed(
+                    timings, "setup", lambda: run_setup(self._execs, record, spec.setup_steps)
+                )
+            ready = lifecycle.moved(record, SandboxState.RUNNING)
+            return await self._sandboxes.put(ready), results
+        except BaseException as error:
+            await asyncio.shield(self._undo(record, error))
+            raise
+
+    async def _undo(self, record: SandboxRecord, error: BaseException) -> None:
+        cause = EndCause.CREATE_FAILED
+        if isinstance(error, SetupFailedError):
+            cause = EndCause.SETUP_FAILED
+        elif isinstance(error, asyncio.CancelledError):
+            cause = EndCause.CREATE_CANCELLED
+        try:
+            await self._provider.destroy(record.sandbox_id)
+        except SandboxError as failed:
+            # Its lifetime ends it then; its metadata says whose it was.
+            _log.warning("create.undo_failed", sandbox_id=record.sandbox_id, reason=failed.reason)
+        await self._sandboxes.end(record, cause, str(error))
+        self._execs.forget(record.sandbox_id)
+
+    def _destroy_unwanted(self, asking: asyncio.Task[object]) -> None:
+        if asking.cancelled() or asking.exception() is not None:
+            return
+        sandbox_id = getattr(asking.result(), "sandbox_id", "")
+        task = asyncio.create_task(self._provider.destroy(sandbox_id))
+        self._setups.add(task)
+        task.add_done_callback(self._setups.discard)
+
+    def _setup_done(self, setup: asyncio.Task[object]) -> None:
+        self._setups.discard(setup)
+        if not setup.cancelled() and (error := setup.exception()) is not None:
+            _log.info("create.setup_failed_later", error=str(error))
+
+    async def _timed(
+        self, timings: list[PhaseTiming], phase: str, work: Callable[[], Awaitable[_T]]
+    ) -> _T:
+        began = time.monotonic()
+        try:
+            return await work()
+        finally:
+            took = time.monotonic() - began
+            timings.append(PhaseTiming(phase, timedelta(seconds=took)))
+            self._metrics.create_seconds.labels(phase).observe(took)
+
+
+def _key_digest(intent: Intent) -> str:
+    """Return what the backend gets to see of a key: unique to this use of it.
+
+    A key that was freed by a failure and is used again must not find what
+    failed.
+    """
+    used = f"{intent.tenant}\0{intent.key}\0{intent.create_time.isoformat()}"
+    return hashlib.sha256(used.encode()).hexdigest()[:48]
+
+
+def _require_same(first: CreateSpec, second: CreateSpec) -> None:
+    before, now = first.request_digests, second.request_digests
+    differing = sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
+    if differing:
+        raise IdempotencyKeyReusedError(
+            f"The idempotency key was used for another request; it differs in "
+            f"{', '.join(differing)}. Choose another key.",
+            metadata={"differs": ",".join(differing)},
+        )

@@ -1,0 +1,289 @@
+"""Programs in sandboxes: started, followed, and ended with all they started."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections import defaultdict
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import replace
+from datetime import timedelta
+
+import structlog
+
+from sandbox_service.domain import paths
+from sandbox_service.domain.errors import (
+    DrainingError,
+    ExecIdReusedError,
+    LanguageNotSupportedError,
+    TooManyExecsError,
+)
+from sandbox_service.domain.execs import (
+    Cause,
+    ExecSpec,
+    ExecSummary,
+    Exited,
+    Heartbeat,
+    Output,
+    Positioned,
+    SourceCode,
+)
+from sandbox_service.domain.limits import Limits
+from sandbox_service.domain.ports import Catalogue, Clock, Process, ProcessSpec, SandboxProvider
+from sandbox_service.domain.sandboxes import Language, SandboxRecord
+from sandbox_service.operations.journal import Journal
+from sandbox_service.operations.running_exec import Effective, RunningExec
+from sandbox_service.telemetry.metrics import Metrics
+
+_BACKSTOP = timedelta(seconds=30)
+"""How much later than this service the backend kills, should this service be gone."""
+
+_log = structlog.get_logger(__name__)
+
+
+class Execs:
+    """Every exec that this process runs.
+
+    Args:
+        provider: Where programs run.
+        catalogue: How source code of a language is run.
+        limits: How many may run, and how much output is kept.
+    """
+
+    def __init__(
+        self,
+        provider: SandboxProvider,
+        catalogue: Catalogue,
+        limits: Limits,
+        clock: Clock,
+        metrics: Metrics,
+    ) -> None:
+        self._provider = provider
+        self._catalogue = catalogue
+        self._limits = limits
+        self._clock = clock
+        self._metrics = metrics
+        self._by_sandbox: defaultdict[str, dict[str, RunningExec]] = defaultdict(dict)
+        # Every id that was ever used in a sandbox, so that none is run twice.
+        self._used: defaultdict[str, set[str]] = defaultdict(set)
+        self._starting: set[asyncio.Task[RunningExec]] = set()
+        self._slots_taken = 0
+        self._draining = False
+
+    async def run(self, record: SandboxRecord, spec: ExecSpec) -> AsyncGenerator[Positioned, None]:
+        """Run a program and yield its events as they happen.
+
+        The first event is `Started`, the last `Exited`. A program that fails
+        is a result. The program and everything it started is killed when the
+        generator is closed early, so wrap the call in `contextlib.aclosing`.
+
+        Raises:
+            DirectoryNotFoundError, UserNotFoundError, LanguageNotSupportedError:
+                It cannot start like that.
+            ExecIdReusedError: That id was used in this sandbox.
+            TooManyExecsError: As many run as may run at once.
+            SandboxEndedError: The sandbox is gone.
+        """
+        running = await self.start(record, spec)
+        reader = running.journal.reader()
+        idle_s = running.effective.heartbeat_interval.total_seconds()
+        try:
+            yield Positioned(running.started, reader.position, running.start_time)
+            while (frames := await reader.frames(idle_s)) is not None:
+                now = self._clock.now()
+                for frame in frames:
+                    yield Positioned(frame, reader.position, now)
+                if not frames:
+                    yield Positioned(Heartbeat(), reader.position, now)
+            exited = await running.wait()
+            yield Positioned(exited, reader.position, exited.end_time)
+        finally:
+            reader.leave()
+            running.stop(Cause.CANCELLED)
+
+    async def run_to_end(
+        self, record: SandboxRecord, spec: ExecSpec, tail_bytes: int
+    ) -> tuple[Exited, bytes]:
+        """Run a program and wait for its end.
+
+        Returns:
+            How it ended, and the last `tail_bytes` of what it wrote.
+        """
+        tail = b""
+        events = self.run(record, spec)
+        try:
+            async for positioned in events:
+                match positioned.event:
+                    case Output(data=data):
+                        tail = (tail + data)[-tail_bytes:]
+                    case Exited() as exited:
+                        return exited, tail
+                    case _:
+                        continue
+        finally:
+            await events.aclose()
+        raise RuntimeError("an exec ended without saying how")
+
+    async def start(self, record: SandboxRecord, spec: ExecSpec) -> RunningExec:
+        """Start a program; see `run`. It is killed when the caller is cancelled meanwhile."""
+        began = time.monotonic()
+        if self._draining:
+            raise DrainingError("This instance is shutting down. Repeat the call.")
+        effective = self._effective(record, spec)
+        language = self._language(record, spec)
+        if spec.cwd:
+            spec = replace(spec, cwd=paths.absolute(spec.cwd, "cwd"))
+        self._take_slot(record.sandbox_id, effective.exec_id)
+        starting = asyncio.create_task(self._start(record, spec, effective, language, began))
+        self._starting.add(starting)
+        starting.add_done_callback(self._starting.discard)
+        try:
+            # A program whose pid nobody knows could not be killed: the start
+            # itself always runs to its end.
+            return await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            starting.add_done_callback(_stop_when_started)
+            raise
+
+    def running(self, sandbox_id: str) -> Sequence[ExecSummary]:
+        """Return what runs in a sandbox, oldest first."""
+        return [running.summary for running in self._by_sandbox.get(sandbox_id, {}).values()]
+
+    def forget(self, sandbox_id: str) -> None:
+        """Drop what is remembered of a sandbox that ended."""
+        self._used.pop(sandbox_id, None)
+
+    async def drain(self, limit_s: float) -> None:
+        """Refuse new execs, end those that run, and wait for them."""
+        self._draining = True
+        if self._starting:
+            await asyncio.wait(self._starting, timeout=limit_s)
+        running = [it for execs in self._by_sandbox.values() for it in execs.values()]
+        for it in running:
+            it.stop(Cause.CANCELLED)
+        if running:
+            waits = [asyncio.create_task(it.wait()) for it in running]
+            _, late = await asyncio.wait(waits, timeout=limit_s)
+            for task in late:
+                task.cancel()
+            if late:
+                _log.warning("execs.left_running", count=len(late))
+
+    async def _start(
+        self,
+        record: SandboxRecord,
+        spec: ExecSpec,
+        effective: Effective,
+        language: Language | None,
+        began: float,
+    ) -> RunningExec:
+        asked = time.monotonic()
+        try:
+            process = await self._process(record, spec, effective, language)
+        except BaseException:
+            # It never ran, so its id may be used again.
+            self._used[record.sandbox_id].discard(effective.exec_id)
+            self._count(-1)
+            raise
+        kept = self._metrics.exec_journal_bytes
+        running = RunningExec(
+            process,
+            spec,
+            effective,
+            Journal(self._limits.journal_bytes, block=spec.block, on_size=kept.inc),
+            clock=self._clock,
+            metrics=self._metrics,
+            queued_s=asked - began,
+            started_s=time.monotonic() - asked,
+            on_end=lambda it: self._ended(record.sandbox_id, it),
+        )
+        self._by_sandbox[record.sandbox_id][effective.exec_id] = running
+        return running
+
+    async def _process(
+        self,
+        record: SandboxRecord,
+        spec: ExecSpec,
+        effective: Effective,
+        language: Language | None,
+    ) -> Process:
+        marker = secrets.token_hex(8)
+        path = ""
+        if language is not None and isinstance(spec.program, SourceCode):
+            path = f"/tmp/.sandbox-exec/{marker}/main{language.extension}"  # noqa: S108
+            await self._provider.write_file(record.sandbox_id, path, spec.program.code, spec.user)
+        return await self._provider.start(
+            record.sandbox_id,
+            ProcessSpec(
+                marker=marker,
+                program=spec.program,
+                cwd=spec.cwd,
+                env=spec.env,
+                user=spec.user,
+                stdin=spec.stdin is not None,
+                backstop=effective.timeout + effective.kill_grace + _BACKSTOP,
+                language=language,
+                source_path=path,
+            ),
+        )
+
+    def _ended(self, sandbox_id: str, running: RunningExec) -> None:
+        self._count(-1)
+        execs = self._by_sandbox[sandbox_id]
+        execs.pop(running.effective.exec_id, None)
+        if not execs:
+            del self._by_sandbox[sandbox_id]
+
+    def _take_slot(self, sandbox_id: str, exec_id: str) -> None:
+        data = {"sandbox_id": sandbox_id, "exec_id": exec_id}
+        if exec_id in self._used.get(sandbox_id, ()):
+            raise ExecIdReusedError(
+                f"An exec {exec_id!r} ran or runs in the sandbox. Choose another id.",
+                metadata=data,
+            )
+        here = len(self._by_sandbox.get(sandbox_id, ()))
+        if here >= self._limits.execs_per_sandbox or self._slots_taken >= self._limits.execs:
+            raise TooManyExecsError(
+                "As many execs run as may run at once. Repeat the call when one has ended.",
+                retry_after=timedelta(seconds=1),
+                metadata=data,
+            )
+        self._used[sandbox_id].add(exec_id)
+        self._count(+1)
+
+    def _count(self, by: int) -> None:
+        self._slots_taken += by
+        self._metrics.execs_running.set(self._slots_taken)
+
+    def _effective(self, record: SandboxRecord, spec: ExecSpec) -> Effective:
+        left = max(record.expire_time - self._clock.now(), timedelta(seconds=1))
+        wanted = left if spec.timeout is None else spec.timeout
+        return Effective(
+            exec_id=spec.exec_id or f"x-{secrets.token_hex(8)}",
+            timeout=min(wanted, left),
+            timeout_clamped=wanted > left,
+            kill_grace=self._limits.kill_grace if spec.kill_grace is None else spec.kill_grace,
+            heartbeat_interval=spec.heartbeat_interval or self._limits.heartbeat_interval,
+        )
+
+    def _language(self, record: SandboxRecord, spec: ExecSpec) -> Language | None:
+        """Return how to run the spec's source code; None when it is no source code."""
+        if not isinstance(spec.program, SourceCode):
+            return None
+        name = spec.program.language
+        language = self._catalogue.languages.get(name)
+        offered = {it.name: it.languages for it in self._catalogue.templates}
+        # A raw template id is not in the catalogue: what it can run, it can run.
+        if language is None or name not in offered.get(record.template, (name,)):
+            raise LanguageNotSupportedError(
+                f"The template {record.template!r} does not run {name!r}. "
+                "GetCapabilities lists what each runs.",
+                metadata={"language": name, "template": record.template},
+            )
+        return language
+
+
+def _stop_when_started(starting: asyncio.Task[RunningExec]) -> None:
+    if not starting.cancelled() and starting.exception() is None:
+        starting.result().stop(Cause.CANCELLED)

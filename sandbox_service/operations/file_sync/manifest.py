@@ -1,0 +1,238 @@
+"""What one sync is made of: checked entry by entry, then as a whole."""
+
+from __future__ import annotations
+
+import hashlib
+import posixpath
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Final
+
+from sandbox_service.domain.errors import InvalidPathError, InvalidRequestError
+from sandbox_service.domain.files import (
+    FILE_MODE_DEFAULT,
+    FOLDER_MODE_DEFAULT,
+    RESERVED_NAME,
+    SyncDelete,
+    SyncDirectory,
+    SyncFile,
+    SyncLink,
+    file_record,
+    folder_record,
+    link_record,
+)
+from sandbox_service.domain.limits import MIB, PATH_BYTES_MAX, Limits
+from sandbox_service.domain.paths import link_stays_inside, relative_inside
+from sandbox_service.operations.file_sync.excludes import Excludes
+
+RECORDS_BYTES_MAX: Final = 64 * MIB
+"""All paths, targets and hashes of one sync: what is kept in memory of it."""
+
+# The kernel takes 4095 bytes; where it is staged comes before it.
+_RELATIVE_PATH_BYTES_MAX: Final = PATH_BYTES_MAX - 96
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MTIME_NS_MAX: Final = 0o77777777777 * 1_000_000_000
+_SHA256_BYTES: Final = 32
+
+
+class Manifest:
+    """The entries of one sync so far.
+
+    Holds paths and hashes, never content, and refuses to hold more than
+    `RECORDS_BYTES_MAX`.
+
+    Args:
+        limits: How many entries and bytes one sync may have.
+        excludes: What it may not touch.
+    """
+
+    def __init__(self, limits: Limits, excludes: Excludes) -> None:
+        self._limits = limits
+        self._excludes = excludes
+        self._records: list[bytes] = []
+        self._entries: set[str] = set()
+        self._folders: set[str] = set()
+        self._sent_folders: set[str] = set()
+        self._deletes: set[str] = set()
+        self._records_bytes = 0
+        self._default_mtime_ns = int(time.time()) * 1_000_000_000
+        self.content_bytes = 0
+
+    @property
+    def written(self) -> int:
+        """How many files and links there are."""
+        return len(self._entries)
+
+    def begin_file(self, file: SyncFile) -> tuple[int, int]:
+        """Check a file before its content is there.
+
+        Returns:
+            Its mode, and its mtime in nanoseconds since 1970.
+
+        Raises:
+            InvalidRequestError: It cannot be written.
+            InvalidPathError: Its path cannot be written.
+        """
+        self._add(self._entries, file.path, "file.path")
+        if file.size < 0:
+            raise InvalidRequestError.of("file.size", "is negative")
+        self.content_bytes += file.size
+        if self.content_bytes > self._limits.sync_bytes:
+            raise InvalidRequestError.of(
+                "file.size", f"brings the sync above {self._limits.sync_bytes} bytes; split it"
+            )
+        if file.sha256 is not None and len(file.sha256) != _SHA256_BYTES:
+            raise InvalidRequestError.of("file.sha256", f"is not {_SHA256_BYTES} bytes")
+        mode = _mode(file.mode, FILE_MODE_DEFAULT, 0o400, "file.mode")
+        return mode, self._mtime_ns(file.mtime)
+
+    def end_file(self, path: str, mode: int, sha256: bytes) -> None:
+        """Note the hash of a file, now that all of it has been seen."""
+        self._record(file_record(path, mode, sha256))
+
+    def add_link(self, link: SyncLink) -> int:
+        """Check a link. Returns the mtime it gets.
+
+        Raises:
+            InvalidPathError: Its path cannot be written, or it points outside.
+        """
+        self._add(self._entries, link.path, "link.path")
+        link_stays_inside(link.path, link.target, "link.target")
+        names = link.target.split("/")
+        ups = next((at for at, name in enumerate(names) if name != ".."), len(names))
+        if ".." in names[ups:]:
+            # `a/..` is the root's parent when `a` is itself a link into a deeper folder.
+            raise InvalidPathError.of("link.target", "has '..' after a name", "path")
+        self._record(link_record(link.path, link.target))
+        return self._default_mtime_ns
+
+    def add_folder(self, folder: SyncDirectory) -> tuple[int, int]:
+        """Check a folder. Returns its mode, and the mtime it gets.
+
+        Raises:
+            InvalidRequestError: Its mode would lock its owner out.
+            InvalidPathError: Its path cannot be written.
+        """
+        self._add(self._sent_folders, folder.path, "directory.path")
+        mode = _mode(folder.mode, FOLDER_MODE_DEFAULT, 0o700, "directory.mode")
+        self._record(folder_record(folder.path, mode))
+        return mode, self._default_mtime_ns
+
+    def add_delete(self, delete: SyncDelete) -> None:
+        """Check a delete.
+
+        Raises:
+            InvalidPathError: Its path is not one below the root.
+        """
+        self._check_path(delete.path, "delete.path")
+        if self._excludes.match(delete.path, folder=True):
+            raise InvalidRequestError.of("delete.path", f"{delete.path!r} is excluded")
+        if delete.path not in self._deletes:
+            self._deletes.add(delete.path)
+            self._count(len(delete.path))
+
+    def check_whole(self) -> None:
+        """Check what only shows when all entries are known.
+
+        Raises:
+            InvalidPathError: A path lies below a file or link of the same sync.
+        """
+        self._folders |= self._sent_folders
+        both = self._entries & self._folders
+        if both:
+            path = min(both)
+            raise InvalidPathError.of(
+                "path", f"{path!r} is a file or link of this sync, and a folder of it too", "path"
+            )
+
+    def digest(self) -> bytes:
+        """Return a digest of everything that the sync asks for."""
+        digest = hashlib.sha256()
+        for _, content in self.lists():
+            digest.update(b"%d\n" % len(content))
+            digest.update(content)
+        return digest.digest()
+
+    def lists(self) -> Iterator[tuple[str, bytes]]:
+        """Yield the name and content of each list that the script in the sandbox reads.
+
+        Sorted as byte strings, each entry ending with NUL, each path beginning with `./`.
+        """
+        yield "want", b"".join(sorted(self._records))
+        yield "nondirs", _paths(self._entries)
+        yield "dirs", _paths(self._folders)
+        yield "paths", _paths(self._entries | self._folders)
+        yield "deletes", _paths(self._deletes)
+        yield "exclude", self._excludes.anything
+        yield "exclude-dirs", self._excludes.folders
+
+    def _add(self, to: set[str], path: str, field: str) -> None:
+        self._check_path(path, field)
+        if self._excludes.match(path, folder=to is self._sent_folders):
+            raise InvalidRequestError.of(field, f"{path!r} is excluded")
+        if path in self._entries or path in self._sent_folders:
+            raise InvalidRequestError.of(field, f"{path!r} is there twice")
+        to.add(path)
+        self._count(len(path))
+        parent = posixpath.dirname(path)
+        while parent and parent not in self._folders:
+            self._folders.add(parent)
+            self._count(len(parent), entries=0)
+            parent = posixpath.dirname(parent)
+
+    def _check_path(self, path: str, field: str) -> None:
+        relative_inside(path, field)
+        if len(path.encode()) > _RELATIVE_PATH_BYTES_MAX:
+            raise InvalidPathError.of(
+                field, f"is longer than {_RELATIVE_PATH_BYTES_MAX} bytes", "path"
+            )
+        if RESERVED_NAME in path.split("/"):
+            raise InvalidPathError.of(field, f"has the reserved name {RESERVED_NAME!r}", "path")
+
+    def _record(self, record: bytes) -> None:
+        self._records.append(record)
+        self._count(len(record), entries=0)
+
+    def _count(self, size: int, *, entries: int = 1) -> None:
+        self._records_bytes += size
+        if self._records_bytes > RECORDS_BYTES_MAX:
+            raise InvalidRequestError(
+                f"The paths of this sync are more than {RECORDS_BYTES_MAX} bytes; split it."
+            )
+        if not entries:
+            return
+        count = len(self._entries) + len(self._sent_folders) + len(self._deletes)
+        if count > self._limits.sync_files:
+            raise InvalidRequestError(
+                f"This sync has more than {self._limits.sync_files} entries; split it.",
+                metadata={"limit": str(self._limits.sync_files)},
+            )
+
+    def _mtime_ns(self, mtime: datetime | None) -> int:
+        if mtime is None:
+            return self._default_mtime_ns
+        if mtime.tzinfo is None:
+            raise InvalidRequestError.of("file.mtime", "has no time zone")
+        since = mtime - _EPOCH
+        nanoseconds = (
+            (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+        ) * 1000
+        if not 0 <= nanoseconds <= _MTIME_NS_MAX:
+            raise InvalidRequestError.of("file.mtime", "is before 1970 or after 2242")
+        return nanoseconds
+
+
+def _mode(mode: int | None, default: int, needed: int, field: str) -> int:
+    """Return the permission bits alone: no setuid, setgid or sticky bit is ever set."""
+    bits = default if mode is None else mode & 0o777
+    if bits & needed != needed:
+        raise InvalidRequestError.of(
+            field, f"lacks {needed:04o}: without it the entry cannot be verified or synced again"
+        )
+    return bits
+
+
+def _paths(paths: set[str]) -> bytes:
+    return b"".join(sorted(b"./%b\0" % path.encode() for path in paths))

@@ -1,0 +1,313 @@
+"""The sync operation: one upload, one command in the sandbox, one receipt."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import secrets
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Hashable
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from time import monotonic
+from typing import Any, Final, TypeVar
+
+from sandbox_service.domain.errors import (
+    InvalidPathError,
+    InvalidRequestError,
+    SandboxError,
+    SyncIdReusedError,
+)
+from sandbox_service.domain.files import RESERVED_NAME, SyncHeader, SyncPart, SyncReceipt
+from sandbox_service.domain.limits import Limits
+from sandbox_service.domain.paths import absolute, relative_inside
+from sandbox_service.domain.ports import SandboxProvider
+from sandbox_service.domain.sandboxes import SandboxRecord
+from sandbox_service.operations.commands import run_command
+from sandbox_service.operations.file_sync import script
+from sandbox_service.operations.file_sync.excludes import Excludes
+from sandbox_service.operations.file_sync.manifest import RECORDS_BYTES_MAX, Manifest
+from sandbox_service.operations.file_sync.packing import Packer
+from sandbox_service.operations.file_sync.receipts import ReceiptKey, Receipts, StoredReceipt
+
+APPLY_TIMEOUT: Final = timedelta(minutes=10)
+_DISCARD_TIMEOUT: Final = timedelta(seconds=30)
+_DIGEST_BYTES: Final = 32
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class _Upload:
+    """An archive that lies in the sandbox."""
+
+    name: str
+    size: int
+    duration: timedelta
+
+
+class FileSync:
+    """Syncs trees into sandboxes.
+
+    What arrives is packed into one archive and sent on as it comes. A script in
+    the sandbox then unpacks it beside the root, compares every hash, moves in
+    what differs by rename, and deletes last. A sync that fails before the moves
+    has changed nothing; one that fails later leaves each file old or new.
+
+    Args:
+        provider: Where the sandboxes are.
+        limits: How large one sync may be.
+        on_synced: Told of each receipt, retries left out.
+    """
+
+    def __init__(
+        self,
+        provider: SandboxProvider,
+        limits: Limits,
+        *,
+        on_synced: Callable[[SyncReceipt], None] | None = None,
+    ) -> None:
+        self._provider = provider
+        self._limits = limits
+        self._on_synced = on_synced
+        self._receipts = Receipts()
+        self._locks = _Locks()
+        self._applying: dict[ReceiptKey, asyncio.Task[SyncReceipt]] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    async def sync(
+        self, record: SandboxRecord, header: SyncHeader, parts: AsyncIterator[SyncPart]
+    ) -> SyncReceipt:
+        """Make a folder of a sandbox what the parts say.
+
+        Cancelling the call while parts arrive changes nothing. Once all have
+        arrived the sync goes on to its end without the caller, who finds the
+        receipt by repeating the call with the same sync id.
+
+        Args:
+            record: A running sandbox of the caller.
+            header: Where to write, and how.
+            parts: Files, each followed by its content, and links, folders and
+                deletes, in any order. Read once, as fast as the sandbox takes them.
+
+        Raises:
+            InvalidRequestError: A part cannot be synced. Nothing was changed.
+            InvalidPathError: A path leaves the root, lies below a link that
+                does, or is of another kind there. Nothing was changed.
+            ChecksumMismatchError: Content is not what was announced, or was
+                damaged on its way. Nothing was changed.
+            RootDigestMismatchError: The root has another digest. Nothing was changed.
+            SyncIdReusedError: The sync id belongs to another sync.
+            DiskFullError: Each file is whole, old or new.
+            OutcomeUnknownError: Contact was lost, or it took too long.
+        """
+        _check_header(header)
+        manifest = Manifest(self._limits, Excludes(header.excludes))
+        archive = Packer(manifest).pack(parts)
+        async with aclosing(archive):
+            if not header.sync_id:
+                return await self._run(record, header, manifest, archive, None)
+            key = ReceiptKey(record.sandbox_id, record.generation, header.sync_id)
+            async with self._locks.hold(key):
+                if key in self._applying:
+                    await asyncio.wait([self._applying[key]])
+                stored = self._receipts.get(key)
+                if stored is None:
+                    return await self._run(record, header, manifest, archive, key)
+                return await _repeated(stored, header, manifest, archive)
+
+    async def aclose(self) -> None:
+        """Wait for the syncs and the cleaning that go on without a caller."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    async def _run(
+        self,
+        record: SandboxRecord,
+        header: SyncHeader,
+        manifest: Manifest,
+        archive: AsyncIterator[bytes],
+        key: ReceiptKey | None,
+    ) -> SyncReceipt:
+        name = secrets.token_hex(8)
+        begun = monotonic()
+        try:
+            size = await self._upload(record.sandbox_id, name, archive, header.user)
+        except BaseException:
+            self._background(self._discard(record.sandbox_id, name, header.user))
+            raise
+        upload = _Upload(name, size, timedelta(seconds=monotonic() - begun))
+        task = self._background(self._apply(record, header, manifest, upload, key))
+        if key is not None:
+            self._applying[key] = task
+            task.add_done_callback(lambda _: self._applying.pop(key, None))
+        return await asyncio.shield(task)
+
+    async def _upload(
+        self, sandbox_id: str, name: str, archive: AsyncIterator[bytes], user: str
+    ) -> int:
+        """Send the archive in. Returns its bytes."""
+        failures: list[Exception] = []
+        size = 0
+
+        async def watched() -> AsyncGenerator[bytes, None]:
+            nonlocal size
+            try:
+                async for piece in archive:
+                    size += len(piece)
+                    yield piece
+            except Exception as error:
+                failures.append(error)
+                raise
+
+        async with aclosing(watched()) as content:
+            try:
+                await self._provider.write_file(
+                    sandbox_id, script.archive_path(name), content, user
+                )
+            except Exception:
+                # What the parts did wrong is the cause; how the upload broke on it is not.
+                if failures:
+                    raise failures[0] from None
+                raise
+        return size
+
+    async def _apply(
+        self,
+        record: SandboxRecord,
+        header: SyncHeader,
+        manifest: Manifest,
+        upload: _Upload,
+        key: ReceiptKey | None,
+    ) -> SyncReceipt:
+        begun = monotonic()
+        # One at a time in a sandbox, for roots may lie in one another.
+        async with self._locks.hold(record.sandbox_id):
+            try:
+                result = await run_command(
+                    self._provider,
+                    record.sandbox_id,
+                    script.apply_argv(header, upload.name, upload.size),
+                    user=header.user,
+                    timeout=APPLY_TIMEOUT,
+                    output_limit=2 * RECORDS_BYTES_MAX,
+                )
+            except SandboxError:
+                self._background(self._discard(record.sandbox_id, upload.name, header.user))
+                raise
+        if result.exit_code is None:
+            self._background(self._discard(record.sandbox_id, upload.name, header.user))
+        applied = script.parse(result)
+        receipt = SyncReceipt(
+            sync_id=header.sync_id,
+            root=applied.root,
+            added=applied.added,
+            modified=applied.modified,
+            deleted=applied.deleted,
+            unchanged=manifest.written - len(applied.added) - len(applied.modified),
+            folders_added=applied.folders_added,
+            folders_modified=applied.folders_modified,
+            folders_deleted=applied.folders_deleted,
+            content_bytes=manifest.content_bytes,
+            root_digest=applied.root_digest,
+            uid=applied.uid,
+            uploading=upload.duration,
+            applying=timedelta(seconds=monotonic() - begun),
+        )
+        if key is not None:
+            self._receipts.put(
+                key, StoredReceipt(_header_digest(header), manifest.digest(), receipt)
+            )
+        if self._on_synced is not None:
+            self._on_synced(receipt)
+        return receipt
+
+    async def _discard(self, sandbox_id: str, name: str, user: str) -> None:
+        """Remove what nobody will apply any more, if it can be done."""
+        try:
+            await run_command(
+                self._provider,
+                sandbox_id,
+                script.discard_argv(name),
+                user=user,
+                timeout=_DISCARD_TIMEOUT,
+            )
+        except SandboxError:
+            return  # The next sync of the sandbox removes archives that are old.
+
+    def _background(self, work: Coroutine[Any, Any, _T]) -> asyncio.Task[_T]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+        return task
+
+    def _finished(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # A caller that left does not ask; asyncio would complain of it.
+
+
+class _Locks:
+    """Locks by key, kept only while somebody holds or wants them."""
+
+    def __init__(self) -> None:
+        self._locks: dict[Hashable, tuple[asyncio.Lock, int]] = {}
+
+    @asynccontextmanager
+    async def hold(self, key: Hashable) -> AsyncIterator[None]:
+        """Hold the lock of a key."""
+        lock, wanted = self._locks.get(key, (asyncio.Lock(), 0))
+        self._locks[key] = lock, wanted + 1
+        try:
+            async with lock:
+                yield
+        finally:
+            _, wanted = self._locks[key]
+            if wanted > 1:
+                self._locks[key] = lock, wanted - 1
+            else:
+                del self._locks[key]
+
+
+async def _repeated(
+    stored: StoredReceipt, header: SyncHeader, manifest: Manifest, archive: AsyncIterator[bytes]
+) -> SyncReceipt:
+    """Return the receipt of an earlier call, once this one is known to ask for the same."""
+    same = stored.header_digest == _header_digest(header)
+    if same:
+        async for _ in archive:
+            pass
+        same = stored.manifest_digest == manifest.digest()
+    if not same:
+        raise SyncIdReusedError(
+            f"The sync id {header.sync_id!r} was used for another sync. Choose a new one.",
+            metadata={"sync_id": header.sync_id},
+        )
+    return replace(stored.receipt, repeated=True)
+
+
+def _check_header(header: SyncHeader) -> None:
+    root = header.root
+    if root.startswith("/"):
+        root = absolute(root, "header.root")
+        if root == "/":
+            raise InvalidPathError.of("header.root", "is the whole file system", "path")
+    elif root not in ("", "."):
+        relative_inside(root, "header.root")
+    if RESERVED_NAME in root.split("/"):
+        raise InvalidPathError.of("header.root", f"has the reserved name {RESERVED_NAME!r}", "path")
+    digest = header.if_root_digest
+    if digest is not None and len(digest) != _DIGEST_BYTES:
+        raise InvalidRequestError.of("header.if_root_digest", f"is not {_DIGEST_BYTES} bytes")
+
+
+def _header_digest(header: SyncHeader) -> bytes:
+    fields = (
+        header.root,
+        header.mode.value,
+        header.verify.value,
+        header.excludes,
+        header.if_root_digest,
+        header.user,
+    )
+    return hashlib.sha256(repr(fields).encode()).digest()

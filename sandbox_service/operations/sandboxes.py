@@ -1,0 +1,291 @@
+"""The one way from an id to a sandbox, checked for the tenant, and what is known of each."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import json
+from collections import OrderedDict
+from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Final
+from weakref import WeakValueDictionary
+
+from sandbox_service.domain import lifecycle
+from sandbox_service.domain.errors import InvalidPageTokenError, SandboxNotFoundError
+from sandbox_service.domain.identity import Caller
+from sandbox_service.domain.limits import TOMBSTONE_RETENTION
+from sandbox_service.domain.ports import (
+    BackendSandbox,
+    Clock,
+    RecordFilter,
+    SandboxProvider,
+    Store,
+)
+from sandbox_service.domain.sandboxes import (
+    EndCause,
+    InternetAccess,
+    PreviewSpec,
+    SandboxRecord,
+    SandboxState,
+)
+from sandbox_service.telemetry.metrics import Metrics
+
+_KEPT: Final = 10_000
+_SETTLING: Final = timedelta(seconds=10)
+"""How new a sandbox may be and still be missing from the backend's list, which lags."""
+
+LIVE: Final = frozenset(SandboxState) - {SandboxState.ENDED}
+"""The states of a sandbox that has not ended."""
+
+_PREFIX: Final = "miosa."
+DEPLOYMENT: Final = _PREFIX + "deployment"
+TENANT: Final = _PREFIX + "tenant"
+USER: Final = _PREFIX + "user"
+KEY: Final = _PREFIX + "key"
+GENERATION: Final = _PREFIX + "generation"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """Which sandboxes to list.
+
+    Attributes:
+        page_size: 0 leaves it to the service.
+        page_token: Of the page before. Empty: from the newest on.
+        states: In one of these. Empty: in none.
+        tenant: Only of this tenant; the fleet role may name any.
+    """
+
+    page_size: int = 0
+    page_token: str = ""
+    states: frozenset[SandboxState] = LIVE
+    template: str = ""
+    owner: str = ""
+    tenant: str = ""
+    metadata: Mapping[str, str]
+
+
+class Sandboxes:
+    """Every sandbox that the store knows, and the backend's word on each.
+
+    Args:
+        deployment: Tells this deployment's sandboxes from another one's in the
+            same account.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        provider: SandboxProvider,
+        clock: Clock,
+        metrics: Metrics,
+        deployment: str,
+    ) -> None:
+        self.deployment = deployment
+        self._store = store
+        self._provider = provider
+        self._clock = clock
+        self._metrics = metrics
+        self._kept: OrderedDict[str, SandboxRecord] = OrderedDict()
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    async def find(self, caller: Caller, sandbox_id: str) -> SandboxRecord:
+        """Return a sandbox of the caller's, in whatever state, for as long as it is remembered.
+
+        Raises:
+            SandboxNotFoundError: There is none, or it is another tenant's.
+        """
+        record = self._kept.get(sandbox_id)
+        if record is None:
+            record = await self._store.get(sandbox_id)
+            if record is not None:
+                self._keep(record)
+        if record is None or not caller.may_see(record.tenant):
+            raise SandboxNotFoundError.of(sandbox_id)
+        if record.end is not None and self._clock.now() - record.end.time > TOMBSTONE_RETENTION:
+            raise SandboxNotFoundError.of(sandbox_id)
+        return record
+
+    async def running(self, caller: Caller, sandbox_id: str) -> SandboxRecord:
+        """Return a sandbox of the caller's in which programs can run.
+
+        Raises:
+            SandboxNotFoundError: There is none, or it is another tenant's.
+            SandboxEndedError, SandboxPausedError, SandboxNotReadyError: Not now.
+        """
+        record = await self.find(caller, sandbox_id)
+        lifecycle.require_running(record)
+        return record
+
+    async def put(self, record: SandboxRecord) -> SandboxRecord:
+        """Write a record, and count what it means.
+
+        Raises:
+            SandboxEndedError: It has ended meanwhile, and `record` says it has not.
+        """
+        async with self._writing(record.sandbox_id):
+            before = self._kept.get(record.sandbox_id)
+            if before is not None and before.end is not None and record.end is None:
+                lifecycle.require_running(before)
+            await self._store.put(record)
+            self._keep(record)
+        self._count(before, record)
+        if record.end is not None and (before is None or before.end is None):
+            self._metrics.sandboxes_ended.labels(record.end.cause.value).inc()
+        return record
+
+    async def load(self) -> None:
+        """Read what lives, so that the gauges are right from the start."""
+        for record in await self._store.list(RecordFilter(states=LIVE), _KEPT):
+            self._keep(record)
+            self._count(None, record)
+
+    async def backend_stopped(self) -> None:
+        """Note that a backend which keeps nothing was started anew: what lived is gone."""
+        now = self._clock.now()
+        for record in await self._store.list(RecordFilter(states=LIVE), _KEPT):
+            await self.put(lifecycle.ended(record, EndCause.BACKEND_STOPPED, now))
+
+    def _writing(self, sandbox_id: str) -> asyncio.Lock:
+        """Return the lock under which a sandbox's record is written: one change at a time."""
+        return self._locks.setdefault(sandbox_id, asyncio.Lock())
+
+    async def end(self, record: SandboxRecord, cause: EndCause, detail: str = "") -> SandboxRecord:
+        """Write a sandbox's tombstone."""
+        return await self.put(lifecycle.ended(record, cause, self._clock.now(), detail))
+
+    async def refreshed(self, record: SandboxRecord) -> SandboxRecord:
+        """Ask the backend about a sandbox, and write down what has changed."""
+        if record.state in (SandboxState.ENDED, SandboxState.CREATING):
+            return record
+        return await self.reconciled(record, await self._provider.get(record.sandbox_id))
+
+    async def reconciled(self, record: SandboxRecord, seen: BackendSandbox | None) -> SandboxRecord:
+        """Write down what the backend says of a sandbox. None: it has none."""
+        # Another task may have ended it while the backend was asked.
+        record = self._kept.get(record.sandbox_id, record)
+        if record.state is SandboxState.ENDED:
+            return record
+        if seen is None:
+            return await self.put(lifecycle.vanished(record, self._clock.now()))
+        updated = record
+        if record.state in (SandboxState.RUNNING, SandboxState.PAUSED):
+            state = SandboxState.RUNNING if seen.running else SandboxState.PAUSED
+            updated = lifecycle.moved(record, state)
+        if seen.end_time > record.create_time and seen.end_time != record.expire_time:
+            updated = replace(updated, expire_time=seen.end_time)
+        if seen.resources is not None and seen.resources != record.resources:
+            updated = replace(updated, resources=seen.resources)
+        if updated != record:
+            await self.put(updated)
+        return updated
+
+    async def list(self, caller: Caller, query: Query) -> tuple[Sequence[SandboxRecord], str]:
+        """Return a page of the caller's sandboxes, newest first, and the next page's token.
+
+        Raises:
+            InvalidPageTokenError: The token is none of this list's.
+        """
+        tenant = caller.tenant
+        if caller.fleet:
+            tenant = query.tenant
+        elif query.tenant not in ("", caller.tenant):
+            return [], ""
+        if not query.states:
+            return [], ""
+        await self._reconcile_all(tenant)
+        size = min(query.page_size or 100, 1000)
+        found = await self._store.list(
+            RecordFilter(
+                tenant=tenant,
+                states=query.states,
+                template=query.template,
+                owner=query.owner,
+                metadata=query.metadata,
+                before=_decode_token(query.page_token),
+            ),
+            size + 1,
+        )
+        page = found[:size]
+        return page, _encode_token(page[-1]) if len(found) > size else ""
+
+    def reserved_metadata(self, caller: Caller, key_digest: str) -> dict[str, str]:
+        """Return what is written on a sandbox, so that it is found again without the store."""
+        reserved = {DEPLOYMENT: self.deployment, TENANT: caller.tenant, GENERATION: "1"}
+        if caller.user:
+            reserved[USER] = caller.user
+        if key_digest:
+            reserved[KEY] = key_digest
+        return reserved
+
+    async def _reconcile_all(self, tenant: str) -> None:
+        """Compare the store with the backend: note what is gone, adopt what was forgotten."""
+        asked = {DEPLOYMENT: self.deployment}
+        if tenant:
+            asked[TENANT] = tenant
+        seen = {it.sandbox_id: it for it in await self._provider.list(asked)}
+        known = await self._store.list(RecordFilter(tenant=tenant, states=LIVE), _KEPT)
+        changes: list[Coroutine[None, None, object]] = []
+        for record in known:
+            theirs = seen.pop(record.sandbox_id, None)
+            settling = self._clock.now() - record.create_time < _SETTLING
+            if theirs is not None or (not settling and record.state is not SandboxState.CREATING):
+                changes.append(self.reconciled(record, theirs))
+        # A sandbox that names no tenant is nobody's, and not ours to show.
+        changes += [self._adopt(theirs) for theirs in seen.values() if TENANT in theirs.metadata]
+        await asyncio.gather(*changes)
+
+    async def _adopt(self, seen: BackendSandbox) -> None:
+        """Write a record for a sandbox of ours that the store does not know."""
+        if seen.sandbox_id in self._kept or await self._store.get(seen.sandbox_id):
+            return
+        own = {k: v for k, v in seen.metadata.items() if not k.startswith(_PREFIX)}
+        await self.put(
+            SandboxRecord(
+                sandbox_id=seen.sandbox_id,
+                tenant=seen.metadata[TENANT],
+                user=seen.metadata.get(USER, ""),
+                owner="",
+                state=SandboxState.RUNNING if seen.running else SandboxState.PAUSED,
+                template=seen.template_id,
+                resources=seen.resources,
+                metadata=own,
+                create_time=seen.start_time,
+                expire_time=seen.end_time,
+                preview=PreviewSpec(),
+                internet=InternetAccess.BACKEND_DEFAULT,
+            )
+        )
+
+    def _count(self, before: SandboxRecord | None, after: SandboxRecord) -> None:
+        if before is not None and before.state in LIVE:
+            self._metrics.sandboxes.labels(before.state.value).dec()
+        if after.state in LIVE:
+            self._metrics.sandboxes.labels(after.state.value).inc()
+
+    def _keep(self, record: SandboxRecord) -> None:
+        self._kept[record.sandbox_id] = record
+        self._kept.move_to_end(record.sandbox_id)
+        if len(self._kept) > _KEPT:
+            self._kept.popitem(last=False)
+
+
+def _encode_token(last: SandboxRecord) -> str:
+    micros = round(last.create_time.timestamp() * 1_000_000)
+    return base64.urlsafe_b64encode(json.dumps([micros, last.sandbox_id]).encode()).decode()
+
+
+def _decode_token(token: str) -> tuple[datetime, str] | None:
+    if not token:
+        return None
+    try:
+        micros, sandbox_id = json.loads(base64.urlsafe_b64decode(token.encode()))
+        time = datetime.fromtimestamp(0, UTC) + timedelta(microseconds=int(micros))
+        return time, str(sandbox_id)
+    except (ValueError, TypeError, OverflowError, binascii.Error):
+        raise InvalidPageTokenError(
+            "The page token is none of this list's. Begin again without one."
+        ) from None

@@ -1,0 +1,30 @@
+"""All operations together: what a gateway is given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sandbox_service.operations.capabilities import Capabilities
+from sandbox_service.operations.create import Create
+from sandbox_service.operations.execs import Execs
+from sandbox_service.operations.file_sync import FileSync
+from sandbox_service.operations.lifecycle import Lifecycle
+from sandbox_service.operations.previews import Previews
+from sandbox_service.operations.reloads import Reloads
+from sandbox_service.operations.sandboxes import Sandboxes
+from sandbox_service.operations.status import Statuses
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operations:
+    """What the service does, an attribute per noun."""
+
+    sandboxes: Sandboxes
+    create: Create
+    lifecycle: Lifecycle
+    statuses: Statuses
+    execs: Execs
+    file_sync: FileSync
+    reloads: Reloads
+    previews: Previews
+    capabilities: Capabilities

@@ -1,0 +1,1 @@
+"""Sandboxes out: implementations of `domain.ports.SandboxProvider` and its decorators."""

@@ -1,0 +1,254 @@
+"""Sandboxes on E2B. Implements `domain.ports.SandboxProvider`."""
+
+from __future__ import annotations
+
+import math
+import uuid
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+import httpx
+
+from sandbox_service.domain.errors import (
+    InvalidRequestError,
+)
+from sandbox_service.domain.ports import (
+    BackendInfo,
+    BackendSandbox,
+    NewSandbox,
+    Process,
+    ProcessSpec,
+)
+from sandbox_service.domain.sandboxes import (
+    InternetAccess,
+    Preview,
+    PreviewAccess,
+    PreviewState,
+    Resources,
+    ResourceUsage,
+    SandboxRecord,
+)
+from sandbox_service.providers.e2b.connections import Connections, Endpoint
+from sandbox_service.providers.e2b.errors import translated, translating
+from sandbox_service.providers.e2b.process import E2BProcess
+from sandbox_service.providers.e2b.sdk import (
+    AsyncSandbox,
+    SandboxDetail,
+    SandboxInfo,
+    SandboxQuery,
+    SandboxState,
+    sdk_errors,
+)
+
+_PAGE: Final = 100
+_PROBE_TIMEOUT_S: Final = 5.0
+_HEALTH_TIMEOUT_S: Final = 5.0
+_UPLOAD_BYTES_PER_S: Final = 1_000_000
+_UPLOAD_TIMEOUT_S: Final = 60.0
+_METRICS_WINDOW: Final = timedelta(minutes=2)
+
+_CLOSED_PORT: Final = "port is not open"
+_GONE: Final = "was not found"
+
+TRAFFIC_TOKEN_HEADER: Final = "e2b-traffic-access-token"  # noqa: S105 - a header's name.
+
+
+class E2BProvider:
+    """Sandboxes of one E2B account or of the embedded backend.
+
+    Args:
+        endpoint: Where E2B is, and the key.
+        info: What is known of the backend from how it was configured.
+    """
+
+    def __init__(self, endpoint: Endpoint, info: BackendInfo) -> None:
+        self._endpoint = endpoint
+        self._info = info
+        self._connections = Connections(endpoint)
+        # trust_env off: a proxy of the environment must not see loopback probes.
+        self._probe = httpx.AsyncClient(
+            timeout=_PROBE_TIMEOUT_S, trust_env=False, follow_redirects=False
+        )
+
+    async def info(self) -> BackendInfo:
+        """See `SandboxProvider`."""
+        return self._info
+
+    async def create(self, new: NewSandbox) -> BackendSandbox:
+        """See `SandboxProvider`."""
+        internet = {
+            InternetAccess.BACKEND_DEFAULT: None,
+            InternetAccess.ALLOWED: True,
+            InternetAccess.DENIED: False,
+        }[new.internet]
+        private = new.preview.access is PreviewAccess.TOKEN
+        lifetime_s = _whole_seconds(new.lifetime)
+        asked = datetime.now(UTC)
+        with translating():
+            sandbox = await AsyncSandbox.create(
+                template=new.template_id,
+                timeout=lifetime_s,
+                metadata=dict(new.metadata),
+                envs=dict(new.env),
+                allow_internet_access=internet,
+                network={"allow_public_traffic": False} if private else None,
+                # Also without a caller's key: the SDK itself repeats a create
+                # that was answered with 503.
+                idempotency_key=new.idempotency_key or uuid.uuid4().hex,
+                **self._endpoint.params(),
+            )
+        self._connections.keep(sandbox)
+        # What E2B's answer leaves out is what was asked for; no second call,
+        # whose failure would leave a sandbox that nobody knows.
+        return BackendSandbox(
+            sandbox_id=sandbox.sandbox_id,
+            template_id=new.template_id,
+            running=True,
+            metadata=new.metadata,
+            start_time=asked,
+            end_time=asked + timedelta(seconds=lifetime_s),
+            traffic_token=sandbox.traffic_access_token or "",
+        )
+
+    async def get(self, sandbox_id: str) -> BackendSandbox | None:
+        """See `SandboxProvider`."""
+        detail = await self._connections.detail(sandbox_id)
+        if detail is None:
+            self._connections.forget(sandbox_id)
+            return None
+        return _backend_sandbox(detail)
+
+    async def list(self, metadata: Mapping[str, str]) -> Sequence[BackendSandbox]:
+        """See `SandboxProvider`."""
+        found: list[BackendSandbox] = []
+        with translating():
+            pages = AsyncSandbox.list(
+                query=SandboxQuery(metadata=dict(metadata)), limit=_PAGE, **self._endpoint.params()
+            )
+            while pages.has_next:
+                for info in await pages.next_items():
+                    # Compatible backends have been seen to ignore the filter.
+                    if all(info.metadata.get(k) == v for k, v in metadata.items()):
+                        found.append(_backend_sandbox(info))
+        return found
+
+    async def destroy(self, sandbox_id: str) -> bool:
+        """See `SandboxProvider`."""
+        self._connections.forget(sandbox_id)
+        with translating():
+            return bool(await AsyncSandbox.kill(sandbox_id, **self._endpoint.params()))
+
+    async def set_lifetime(self, sandbox_id: str, left: timedelta) -> None:
+        """See `SandboxProvider`."""
+        with translating():
+            await AsyncSandbox.set_timeout(
+                sandbox_id, _whole_seconds(left), **self._endpoint.params()
+            )
+
+    async def usage(self, sandbox_id: str) -> ResourceUsage | None:
+        """See `SandboxProvider`."""
+        since = datetime.now(UTC) - _METRICS_WINDOW
+        with translating():
+            samples = await AsyncSandbox.get_metrics(
+                sandbox_id, start=since, **self._endpoint.params()
+            )
+        if not samples:
+            return None
+        newest = max(samples, key=lambda sample: sample.timestamp)
+        return ResourceUsage(
+            sample_time=newest.timestamp,
+            cpu_utilization=newest.cpu_used_pct / 100,
+            memory_used_bytes=newest.mem_used,
+            memory_total_bytes=newest.mem_total,
+            disk_used_bytes=newest.disk_used,
+            disk_total_bytes=newest.disk_total,
+        )
+
+    async def healthy(self, sandbox_id: str) -> bool:
+        """See `SandboxProvider`."""
+        connection = await self._connections.to(sandbox_id)
+        try:
+            return await connection.sandbox.is_running(request_timeout=_HEALTH_TIMEOUT_S)
+        except (sdk_errors.SandboxException, httpx.TransportError):
+            return False
+
+    async def start(self, sandbox_id: str, spec: ProcessSpec) -> Process:
+        """See `SandboxProvider`."""
+        return await E2BProcess.start(await self._connections.to(sandbox_id), spec)
+
+    async def write_file(
+        self, sandbox_id: str, path: str, content: bytes | AsyncIterator[bytes], user: str = ""
+    ) -> None:
+        """See `SandboxProvider`."""
+        connection = await self._connections.to(sandbox_id)
+        size = len(content) if isinstance(content, bytes) else 0
+        try:
+            await connection.sandbox.files.write(
+                path,
+                content,
+                user=user or None,
+                # Grows with the size: a fixed deadline would cut large files on slow links.
+                request_timeout=_UPLOAD_TIMEOUT_S + size / _UPLOAD_BYTES_PER_S,
+                use_octet_stream=True,
+            )
+        except sdk_errors.InvalidArgumentException as error:
+            raise InvalidRequestError(
+                f"The sandbox cannot write {path!r}.", metadata={"path": path}
+            ) from error
+        except Exception as error:
+            raise translated(error) from error
+
+    def preview(self, record: SandboxRecord, port: int) -> Preview:
+        """See `SandboxProvider`."""
+        end = self._endpoint
+        domain = end.domain or "e2b.app"
+        host = f"{port}-{record.sandbox_id}.{domain}"
+        headers = {TRAFFIC_TOKEN_HEADER: record.traffic_token} if record.traffic_token else {}
+        routing = {"E2b-Sandbox-Id": record.sandbox_id, "E2b-Sandbox-Port": str(port)}
+        return Preview(
+            port=port,
+            url=f"{end.preview_scheme}://{host}/",
+            direct_url=f"{end.sandbox_url.rstrip('/')}/" if end.sandbox_url else "",
+            headers=headers,
+            routing_headers=routing if end.sandbox_url else {},
+        )
+
+    async def probe(self, record: SandboxRecord, port: int) -> PreviewState:
+        """See `SandboxProvider`."""
+        where = self.preview(record, port)
+        headers = {**where.headers, **where.routing_headers, "accept": "application/json"}
+        try:
+            async with self._probe.stream(
+                "GET", where.direct_url or where.url, headers=headers
+            ) as answer:
+                if answer.status_code != httpx.codes.BAD_GATEWAY:
+                    return PreviewState.LISTENING
+                text = (await answer.aread()).decode(errors="replace")
+        except httpx.TransportError:
+            return PreviewState.UNKNOWN
+        if _CLOSED_PORT in text:
+            return PreviewState.NOT_LISTENING
+        return PreviewState.UNKNOWN if _GONE in text else PreviewState.LISTENING
+
+    async def aclose(self) -> None:
+        """See `SandboxProvider`. The SDK's own pools end with the process."""
+        await self._probe.aclose()
+
+
+def _whole_seconds(duration: timedelta) -> int:
+    """Return at least one second, rounded up: nobody gets less than was asked for."""
+    return max(1, math.ceil(duration.total_seconds()))
+
+
+def _backend_sandbox(detail: SandboxDetail | SandboxInfo) -> BackendSandbox:
+    metadata = detail.metadata if isinstance(detail.metadata, dict) else {}
+    return BackendSandbox(
+        sandbox_id=detail.sandbox_id,
+        template_id=detail.template_id,
+        running=detail.state is SandboxState.RUNNING,
+        metadata={str(name): str(value) for name, value in metadata.items()},
+        start_time=detail.started_at,
+        end_time=detail.end_at,
+        resources=Resources(detail.cpu_count, detail.memory_mb),
+    )

@@ -1,0 +1,119 @@
+"""A provider that measures another: one span and one histogram per call to the backend."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+
+from opentelemetry import trace
+
+from sandbox_service.domain.errors import SandboxError
+from sandbox_service.domain.ports import (
+    BackendInfo,
+    BackendSandbox,
+    NewSandbox,
+    Process,
+    ProcessSpec,
+    SandboxProvider,
+)
+from sandbox_service.domain.sandboxes import Preview, PreviewState, ResourceUsage, SandboxRecord
+from sandbox_service.telemetry import names
+from sandbox_service.telemetry.metrics import Metrics
+
+
+class InstrumentedProvider:
+    """Is a SandboxProvider; passes every call on and measures it.
+
+    Args:
+        inner: The provider that does the work.
+        metrics: Where durations and failures are counted.
+        tracer: Makes the spans.
+    """
+
+    def __init__(self, inner: SandboxProvider, metrics: Metrics, tracer: trace.Tracer) -> None:
+        self._inner = inner
+        self._metrics = metrics
+        self._tracer = tracer
+
+    @contextmanager
+    def _measured(self, operation: str, sandbox_id: str = "") -> Iterator[None]:
+        span = self._tracer.start_span(names.BACKEND_SPAN + operation, kind=trace.SpanKind.CLIENT)
+        if sandbox_id:
+            span.set_attribute(names.SANDBOX_ID, sandbox_id)
+        began = time.monotonic()
+        try:
+            with trace.use_span(span):
+                yield
+        except SandboxError as error:
+            span.set_attribute(names.ERROR_REASON, error.reason)
+            self._metrics.backend_errors.labels(operation, error.reason).inc()
+            raise
+        finally:
+            self._metrics.backend_seconds.labels(operation).observe(time.monotonic() - began)
+            span.end()
+
+    async def info(self) -> BackendInfo:
+        """See `SandboxProvider`."""
+        return await self._inner.info()
+
+    async def create(self, new: NewSandbox) -> BackendSandbox:
+        """See `SandboxProvider`."""
+        with self._measured("create"):
+            return await self._inner.create(new)
+
+    async def get(self, sandbox_id: str) -> BackendSandbox | None:
+        """See `SandboxProvider`."""
+        with self._measured("get", sandbox_id):
+            return await self._inner.get(sandbox_id)
+
+    async def list(self, metadata: Mapping[str, str]) -> Sequence[BackendSandbox]:
+        """See `SandboxProvider`."""
+        with self._measured("list"):
+            return await self._inner.list(metadata)
+
+    async def destroy(self, sandbox_id: str) -> bool:
+        """See `SandboxProvider`."""
+        with self._measured("destroy", sandbox_id):
+            return await self._inner.destroy(sandbox_id)
+
+    async def set_lifetime(self, sandbox_id: str, left: timedelta) -> None:
+        """See `SandboxProvider`."""
+        with self._measured("set_lifetime", sandbox_id):
+            await self._inner.set_lifetime(sandbox_id, left)
+
+    async def usage(self, sandbox_id: str) -> ResourceUsage | None:
+        """See `SandboxProvider`."""
+        with self._measured("usage", sandbox_id):
+            return await self._inner.usage(sandbox_id)
+
+    async def healthy(self, sandbox_id: str) -> bool:
+        """See `SandboxProvider`."""
+        with self._measured("healthy", sandbox_id):
+            return await self._inner.healthy(sandbox_id)
+
+    async def start(self, sandbox_id: str, spec: ProcessSpec) -> Process:
+        """See `SandboxProvider`."""
+        with self._measured("start", sandbox_id):
+            return await self._inner.start(sandbox_id, spec)
+
+    async def write_file(
+        self, sandbox_id: str, path: str, content: bytes | AsyncIterator[bytes], user: str = ""
+    ) -> None:
+        """See `SandboxProvider`."""
+        with self._measured("write_file", sandbox_id):
+            await self._inner.write_file(sandbox_id, path, content, user)
+
+    def preview(self, record: SandboxRecord, port: int) -> Preview:
+        """See `SandboxProvider`."""
+        return self._inner.preview(record, port)
+
+    async def probe(self, record: SandboxRecord, port: int) -> PreviewState:
+        """See `SandboxProvider`."""
+        with self._measured("probe", record.sandbox_id):
+            return await self._inner.probe(record, port)
+
+    async def aclose(self) -> None:
+        """See `SandboxProvider`."""
+        await self._inner.aclose()

@@ -1,0 +1,1 @@
+"""gRPC in: servicers that parse, run one operation and convert, and the wrapper around each."""
