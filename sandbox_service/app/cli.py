@@ -1,4 +1,4 @@
-"""The command line: `sandbox-service serve | local | doctor`."""
+"""The command line: `sandbox-service serve | local | doctor | demo`."""
 
 from __future__ import annotations
 
@@ -176,6 +176,18 @@ def _doctor(settings: Settings) -> None:
 
 
 cli.command("doctor")(_with_settings(_doctor))
+
+
+@cli.command("demo")
+def demo() -> None:
+    """Show the main job, from an empty machine to a running app and back, in seconds."""
+    from sandbox_service.client.demo import DemoError, run
+
+    try:
+        asyncio.run(run())
+    except DemoError as error:
+        _err.print("[bold red]The demo failed.[/]", str(error), highlight=False)
+        raise typer.Exit(error.exit_code) from None
 
 
 def _show_version(wanted: bool) -> None:  # noqa: FBT001 - the shape of an option's callback.

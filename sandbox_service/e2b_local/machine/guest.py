@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import math
 import os
 import signal
 import socket
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 _CONNECT_TIMEOUT_SECONDS: Final = 10.0
 _DISK_MAX_AGE_SECONDS: Final = 5.0
+_DISK_PATIENCE_SECONDS: Final = 1.0
 
 
 class Guest:
@@ -39,7 +41,7 @@ class Guest:
     Attributes:
         sandbox_id: As given at boot.
         ended: Resolves with a cause for people when the sandbox has died, however; all its
-            processes are gone then.
+            processes are gone then, its files may not be.
     """
 
     def __init__(
@@ -53,7 +55,9 @@ class Guest:
         self._owner = launched.host_uid
         self._processes: dict[int, asyncio.Future[int]] = {}
         self._cause: str | None = None
-        self._disk: tuple[float, tuple[int, int]] | None = None
+        self._disk = (0, 0)
+        self._disk_time = -math.inf
+        self._measuring: asyncio.Task[None] | None = None
         launched.on_event = self._take_event
         launched.on_lost = self._die
         self._end = self._loop.create_task(self._wait_for_end(clean_up))
@@ -286,10 +290,7 @@ class Guest:
     async def usage(self) -> Usage:
         """Measure what the sandbox uses now."""
         tree = await asyncio.to_thread(measure_tree, self._launched.init_pid)
-        now = self._loop.time()
-        if self._disk is None or now - self._disk[0] > _DISK_MAX_AGE_SECONDS:
-            self._disk = (now, await self._measure_disk())
-        used, total = self._disk[1]
+        used, total = await self._recent_disk()
         return Usage(
             cpu_seconds=tree.cpu_seconds,
             memory_rss_bytes=tree.memory_rss_bytes,
@@ -299,10 +300,25 @@ class Guest:
             disk_total_bytes=total,
         )
 
-    async def _measure_disk(self) -> tuple[int, int]:
+    async def _recent_disk(self) -> tuple[int, int]:
+        """Bytes used and in all, without waiting for a tree that takes long to walk."""
+        if self._measuring is None and self._loop.time() - self._disk_time > _DISK_MAX_AGE_SECONDS:
+            self._measuring = self._loop.create_task(self._measure_disk())
+            # Nobody may be left to hear that the sandbox died meanwhile.
+            self._measuring.add_done_callback(lambda done: done.cancelled() or done.exception())
+        if self._measuring is not None:
+            done, _ = await asyncio.wait((self._measuring,), timeout=_DISK_PATIENCE_SECONDS)
+            if done:
+                self._measuring = None
+                for task in done:
+                    task.result()
+        return self._disk
+
+    async def _measure_disk(self) -> None:
         match (await self._channel.ask("disk")).value:
             case {"used": int(used), "total": int(total)}:
-                return used, total
+                self._disk = (used, total)
+                self._disk_time = self._loop.time()
             case _:
                 raise self._distrust("the agent measured its disk in no known unit")
 
@@ -356,8 +372,8 @@ class Guest:
                 future.exception()  # Whoever waits still gets it; nobody else hears of it.
         self._processes.clear()
         self._launched.close()
-        await clean_up()
         self.ended.set_result(cause)
+        await clean_up()
 
 
 def _settle(future: asyncio.Future[None]) -> None:

@@ -203,9 +203,10 @@ class Usage:
             count several times; files in `/tmp` and `/dev/shm` do not count.
         memory_total_bytes: The host's memory: nothing smaller limits it here.
         process_count: Processes, the agent included.
-        disk_used_bytes: Of the homes, `/workspace`, `/tmp` and `/dev/shm`; up to a few
-            seconds old.
-        disk_total_bytes: Size of the file system that holds the home.
+        disk_used_bytes: Of the homes, `/workspace`, `/tmp` and `/dev/shm`, as last measured:
+            some seconds ago, or longer where a tree takes long to walk.
+        disk_total_bytes: Size of the file system that holds the home. Both are 0 until the
+            first measurement is done.
     """
 
     cpu_seconds: float

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 
 import pytest
 
@@ -12,8 +13,11 @@ GET = b"GET /a?b=%20c HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
 class SocketDouble:
-    def setsockopt(self, *_args):
-        """There is no socket to set anything on."""
+    def __init__(self):
+        self.options = []
+
+    def setsockopt(self, *option):
+        self.options.append(option)
 
 
 class TransportDouble(asyncio.Transport):
@@ -74,6 +78,14 @@ async def test_a_connection_serves_one_request_after_another():
     assert b"GET /a b=%20c " in transport.sent
     assert transport.sent.endswith(b"POST /p  abc")
     assert not transport.closed
+
+
+async def test_small_answers_are_not_held_back_by_the_kernel():
+    """Otherwise each end of a stream waits 40 ms for the client's acknowledgement."""
+    _, transport = connect(echo)
+    options = transport.get_extra_info("socket").options
+
+    assert (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1) in options
 
 
 async def test_pipelined_requests_are_answered_in_order():

@@ -9,6 +9,7 @@ import threading
 
 import pytest
 
+from sandbox_service.e2b_local.envd import pipes
 from sandbox_service.e2b_local.envd.pipes import InputPipe, OutputPipe
 
 
@@ -100,6 +101,22 @@ async def test_small_writes_are_gathered(output, sink):
 
     assert len(sink.data) == 500 * 64
     assert len(sink.pieces) < 100
+
+
+async def test_what_is_being_gathered_is_passed_on_when_the_program_ends(output, sink, monkeypatch):
+    """The last line must not wait for more that cannot come."""
+    monkeypatch.setattr(pipes, "COALESCE_SECONDS", 60.0)
+    pipe, writer = output
+    pipe.resume()
+    os.write(writer, b"one")
+    await settle()
+    os.write(writer, b"two")
+    await settle()
+    assert sink.pieces == [b"one"]
+
+    pipe.flush()
+    assert sink.pieces == [b"one", b"two"]
+    os.close(writer)
 
 
 async def test_a_paused_pipe_fills_up_and_is_read_on_later(output, sink):

@@ -1,0 +1,1 @@
+"""The Python client: what the command line and tests call the service with. Generated code only."""

@@ -1,0 +1,5 @@
+"""What the page says."""
+
+
+def greet(name):
+    return f"Hello from the {name}"

@@ -1,0 +1,129 @@
+"""A connection to the service, in the words of a Python program."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+import grpc
+from miosa.sandbox import v1 as pb
+from miosa.sandbox.v1.sandbox_service_pb2_grpc import SandboxServiceStub
+
+_CHUNK_BYTES: Final = 256 * 1024
+
+
+class Service:
+    """Calls the service for one tenant. Use it with `async with`.
+
+    Args:
+        address: Where it serves gRPC: host:port.
+        tenant: For whom the calls are made.
+        user: Who within the tenant.
+    """
+
+    def __init__(self, address: str, *, tenant: str, user: str = "") -> None:
+        self._channel = grpc.aio.insecure_channel(
+            address, options=(("grpc.keepalive_time_ms", 30_000),)
+        )
+        self._stub = SandboxServiceStub(self._channel)  # type: ignore[no-untyped-call]
+        self._metadata = [("x-miosa-tenant-id", tenant)]
+        if user:
+            self._metadata.append(("x-miosa-user-id", user))
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._channel.close()
+
+    async def create(self, request: pb.CreateRequest) -> pb.CreateResponse:
+        """Make a sandbox."""
+        answer: pb.CreateResponse = await self._stub.Create(request, metadata=self._metadata)
+        return answer
+
+    async def status(self, sandbox_id: str) -> pb.StatusResponse:
+        """Tell what a sandbox does, or how it ended."""
+        request = pb.StatusRequest(sandbox_id=sandbox_id)
+        answer: pb.StatusResponse = await self._stub.Status(request, metadata=self._metadata)
+        return answer
+
+    async def preview(self, request: pb.GetPreviewRequest) -> pb.GetPreviewResponse:
+        """Tell where a port of a sandbox is found, and whether it answers."""
+        answer: pb.GetPreviewResponse = await self._stub.GetPreview(
+            request, metadata=self._metadata
+        )
+        return answer
+
+    async def destroy(self, sandbox_id: str) -> pb.DestroyResponse:
+        """End a sandbox and everything in it."""
+        request = pb.DestroyRequest(sandbox_id=sandbox_id)
+        answer: pb.DestroyResponse = await self._stub.Destroy(request, metadata=self._metadata)
+        return answer
+
+    async def exec(self, request: pb.ExecRequest) -> AsyncIterator[pb.ExecEvent]:
+        """Run a program and yield its events; the last one is `exited`.
+
+        Closing the iterator early kills the program.
+
+        Raises:
+            EOFError: The stream ended without `exited`: what became of the
+                program is not known.
+        """
+        call = self._stub.Exec(request, metadata=self._metadata)
+        ended = False
+        try:
+            async for response in call:
+                ended = response.event.HasField("exited")
+                yield response.event
+        finally:
+            if not ended:
+                call.cancel()
+        if not ended:
+            raise EOFError("the stream ended without `exited`")
+
+    async def sync_files(
+        self, header: pb.SyncFilesHeader, folder: Path, files: Iterable[Path] | None = None
+    ) -> pb.SyncFilesResponse:
+        """Send a folder, or some of its files, into a sandbox.
+
+        Args:
+            header: Where to write, and how.
+            folder: What `header.root` is to become, or a part of it.
+            files: Which files below `folder` to send. None: all of them.
+        """
+        chosen = files
+        if chosen is None:
+            chosen = await asyncio.to_thread(lambda: sorted(folder.rglob("*")))
+        answer: pb.SyncFilesResponse = await self._stub.SyncFiles(
+            _messages(header, folder, chosen), metadata=self._metadata
+        )
+        return answer
+
+
+async def _messages(
+    header: pb.SyncFilesHeader, folder: Path, files: Iterable[Path]
+) -> AsyncIterator[pb.SyncFilesRequest]:
+    yield pb.SyncFilesRequest(header=header)
+    for path in files:
+        if not path.is_file() or path.is_symlink() or "__pycache__" in path.parts:
+            continue
+        content = path.read_bytes()
+        yield pb.SyncFilesRequest(
+            file=pb.SyncFileHeader(
+                path=path.relative_to(folder).as_posix(),
+                size=len(content),
+                sha256=hashlib.sha256(content).digest(),
+                mode=path.stat().st_mode & 0o777,
+            )
+        )
+        for start in range(0, len(content), _CHUNK_BYTES):
+            yield pb.SyncFilesRequest(data=content[start : start + _CHUNK_BYTES])
