@@ -181,6 +181,8 @@ cli.command("doctor")(_with_settings(_doctor))
 @cli.command("demo")
 def demo() -> None:
     """Show the main job, from an empty machine to a running app and back, in seconds."""
+    # The C core's notes about connections that close are not for this audience.
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     from sandbox_service.client.demo import DemoError, run
 
     try:

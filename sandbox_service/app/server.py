@@ -33,6 +33,8 @@ from sandbox_service.rpc.services import SERVICES, implemented, register
 _log = structlog.get_logger(__name__)
 
 _CLEANUP_S: Final = 5.0
+_GOODBYE_S: Final = 0.5
+_HOUSEKEEPING_S: Final = 60.0
 
 _OPTIONS: Final = (
     # A second server on the port would otherwise bind silently and steal connections.
@@ -106,7 +108,7 @@ class Server:
         operations = self._wired.operations
         await operations.execs.drain(_CLEANUP_S)
         await operations.create.drain(_CLEANUP_S)
-        await self._grpc.stop(0)
+        await self._grpc.stop(_GOODBYE_S)
         # stop() does not wait for what handlers still clean up.
         await self._calls.drained(_CLEANUP_S)
         await self._stack.aclose()
@@ -133,6 +135,8 @@ class Server:
         self._stack.push_async_callback(server.stop, 0)
         self._grpc = server
         await self._check_backend(wired)
+        housekeeping = asyncio.create_task(_keep_house(wired))
+        self._stack.callback(housekeeping.cancel)
         await self._set_serving(serving=True)
         host, port = http_socket.getsockname()[:2]
         return Listening(grpc_address, f"{host}:{port}", backend)
@@ -201,6 +205,16 @@ class Server:
             _log.error("backend.check_failed", reason=error.reason, message=str(error))
         except TimeoutError:
             _log.error("backend.check_failed", message="The backend did not answer in 15 s.")
+
+
+async def _keep_house(wired: Wired) -> None:
+    """Compare the store with the backend now and then, whoever asks or does not."""
+    while True:
+        await asyncio.sleep(_HOUSEKEEPING_S)
+        try:
+            await wired.operations.sandboxes.keep_house()
+        except SandboxError as error:
+            _log.warning("housekeeping.failed", reason=error.reason, message=str(error))
 
 
 async def serve(settings: Settings, on_listening: Any = None) -> None:  # noqa: ANN401 - a callable or None.

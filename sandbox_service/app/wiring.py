@@ -92,6 +92,7 @@ async def wire(
     limits, clock = settings.limits, SystemClock()
     sandboxes = Sandboxes(store, provider, clock, metrics, settings.deployment)
     execs = Execs(provider, catalogue, limits, clock, metrics)
+    sandboxes.on_ended(execs.forget)
     previews = Previews(provider, sandboxes)
     file_sync = FileSync(provider, limits, on_synced=lambda it: _count_sync(metrics, it))
     stack.push_async_callback(file_sync.aclose)

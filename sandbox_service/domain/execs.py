@@ -90,10 +90,10 @@ class ExecSpec:
     program: Program
     exec_id: str = ""
     cwd: str = ""
-    env: Mapping[str, str] = field(default_factory=dict)
+    env: Mapping[str, str] = field(default_factory=dict, repr=False)
     user: str = ""
     timeout: timedelta | None = None
-    stdin: bytes | None = None
+    stdin: bytes | None = field(default=None, repr=False)
     kill_grace: timedelta | None = None
     output_limit_bytes: int | None = None
     on_output_limit: OnOutputLimit = OnOutputLimit.TRUNCATE

@@ -60,7 +60,7 @@ class NewSandbox:
 
     template_id: str
     lifetime: timedelta
-    env: Mapping[str, str]
+    env: Mapping[str, str] = field(repr=False)
     metadata: Mapping[str, str]
     internet: InternetAccess
     preview: PreviewSpec
@@ -103,7 +103,7 @@ class ProcessSpec:
     marker: str
     program: Program
     cwd: str
-    env: Mapping[str, str]
+    env: Mapping[str, str] = field(repr=False)
     user: str
     stdin: bool
     backstop: timedelta | None

@@ -151,7 +151,7 @@ class CreateSpec:
     template: str = ""
     backend_template_id: str = ""
     resources: Resources | None = None
-    env: Mapping[str, str] = field(default_factory=dict)
+    env: Mapping[str, str] = field(default_factory=dict, repr=False)
     metadata: Mapping[str, str] = field(default_factory=dict)
     lifetime: timedelta | None = None
     initial_files: tuple[InitialFile, ...] = ()

@@ -272,7 +272,6 @@ class Create:
             # Its lifetime ends it then; its metadata says whose it was.
             _log.warning("create.undo_failed", sandbox_id=record.sandbox_id, reason=failed.reason)
         await self._sandboxes.end(record, cause, str(error))
-        self._execs.forget(record.sandbox_id)
 
     def _destroy_unwanted(self, asking: asyncio.Task[object]) -> None:
         if asking.cancelled() or asking.exception() is not None:

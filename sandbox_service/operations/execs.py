@@ -24,6 +24,7 @@ from sandbox_service.domain.execs import (
     ExecSpec,
     ExecSummary,
     Exited,
+    Fault,
     Heartbeat,
     Output,
     Positioned,
@@ -150,6 +151,17 @@ class Execs:
         """Return what runs in a sandbox, oldest first."""
         return [running.summary for running in self._by_sandbox.get(sandbox_id, {}).values()]
 
+    def lifetime_extended(self, record: SandboxRecord) -> None:
+        """Let what only the sandbox's lifetime limited run on."""
+        left = record.expire_time - self._clock.now()
+        for running in self._by_sandbox.get(record.sandbox_id, {}).values():
+            running.lifetime_extended(left)
+
+    def expect_loss(self, sandbox_id: str, fault: Fault) -> None:
+        """Note, before a sandbox is ended, who is responsible for what is lost with it."""
+        for running in self._by_sandbox.get(sandbox_id, {}).values():
+            running.expect_loss(fault)
+
     def forget(self, sandbox_id: str) -> None:
         """Drop what is remembered of a sandbox that ended."""
         self._used.pop(sandbox_id, None)
@@ -222,7 +234,7 @@ class Execs:
                 env=spec.env,
                 user=spec.user,
                 stdin=spec.stdin is not None,
-                backstop=effective.timeout + effective.kill_grace + _BACKSTOP,
+                backstop=_backstop(spec.timeout, effective.kill_grace),
                 language=language,
                 source_path=path,
             ),
@@ -282,6 +294,11 @@ class Execs:
                 metadata={"language": name, "template": record.template},
             )
         return language
+
+
+def _backstop(timeout: timedelta | None, grace: timedelta) -> timedelta | None:
+    """Return when the backend is to kill; never where the lifetime, which may grow, decides."""
+    return None if timeout is None else timeout + grace + _BACKSTOP
 
 
 def _stop_when_started(starting: asyncio.Task[RunningExec]) -> None:

@@ -13,6 +13,7 @@ from sandbox_service.domain.errors import (
     LifetimeTooLongError,
     SandboxEndedError,
 )
+from sandbox_service.domain.execs import Fault
 from sandbox_service.domain.identity import Caller
 from sandbox_service.domain.limits import Limits
 from sandbox_service.domain.ports import Clock, SandboxProvider
@@ -109,15 +110,17 @@ class Lifecycle:
             gone = await self._sandboxes.reconciled(record, None)
             lifecycle.require_running(gone)
             raise
-        return await self._sandboxes.put(replace(record, expire_time=expire_time)), True
+        extended = await self._sandboxes.put(replace(record, expire_time=expire_time))
+        self._execs.lifetime_extended(extended)
+        return extended, True
 
     async def _destroy(self, record: SandboxRecord) -> Destroyed:
+        self._execs.expect_loss(record.sandbox_id, Fault.CALLER)
         was_there = await self._provider.destroy(record.sandbox_id)
         if was_there:
             ended = await self._sandboxes.end(record, EndCause.DESTROYED)
         else:
             ended = await self._sandboxes.reconciled(record, None)
-        self._execs.forget(record.sandbox_id)
         return Destroyed(ended, already_ended=not was_there)
 
 

@@ -112,6 +112,8 @@ class RunningExec:
         self._produced = dict.fromkeys(Stream, 0)
         self._kept = dict.fromkeys(Stream, 0)
         self._killer: asyncio.Task[None] | None = None
+        self._lost_fault = Fault.INFRA
+        self._timer = self._armed(effective.timeout)
         self._reading = asyncio.create_task(self._read())
         self._running = asyncio.create_task(self._run())
 
@@ -153,12 +155,38 @@ class RunningExec:
             self.journal.discard()
         self._killer = asyncio.create_task(self._kill())
 
+    def lifetime_extended(self, left: timedelta) -> None:
+        """Let the program run on, if only the sandbox's lifetime limited it.
+
+        Args:
+            left: The sandbox's lifetime from now.
+        """
+        if self._stop_cause is not None or self.exited is not None:
+            return
+        wanted = self._spec.timeout
+        if wanted is not None:
+            ran = timedelta(seconds=time.monotonic() - self._began)
+            if not self.effective.timeout_clamped:
+                return
+            left = min(left, wanted - ran)
+        self._timer.cancel()
+        self._timer = self._armed(left)
+
+    def expect_loss(self, fault: Fault) -> None:
+        """Note that the sandbox is about to end, and who is responsible."""
+        self._lost_fault = fault
+
     async def wait(self) -> Exited:
         """Wait until it has ended."""
         await asyncio.shield(self._running)
         if self.exited is None:
             raise RuntimeError("an exec ended without saying how")
         return self.exited
+
+    def _armed(self, timeout: timedelta) -> asyncio.TimerHandle:
+        return asyncio.get_running_loop().call_later(
+            timeout.total_seconds(), self.stop, Cause.TIMEOUT
+        )
 
     async def _kill(self) -> None:
         """Kill the tree; give up on the backend's report of its end if that does not come."""
@@ -174,8 +202,6 @@ class RunningExec:
                 return
 
     async def _run(self) -> None:
-        loop = asyncio.get_running_loop()
-        timer = loop.call_later(self.effective.timeout.total_seconds(), self.stop, Cause.TIMEOUT)
         writer = asyncio.create_task(self._write_stdin())
         try:
             exited = await self._outcome()
@@ -183,7 +209,7 @@ class RunningExec:
                 await self._killer
                 exited = replace(exited, survivors=self._survivors)
         finally:
-            timer.cancel()
+            self._timer.cancel()
             writer.cancel()
             await asyncio.gather(writer, return_exceptions=True)
             await self._process.aclose()
@@ -197,7 +223,7 @@ class RunningExec:
             return self._ended(await self._reading)
         except SandboxEndedError:
             return self._exited(
-                Cause.SANDBOX_LOST, Fault.INFRA, message="The sandbox ended under the program."
+                Cause.SANDBOX_LOST, self._lost_fault, message="The sandbox ended under the program."
             )
         except SandboxError as error:
             _log.warning("exec.contact_lost", exec_id=self.effective.exec_id, reason=error.reason)

@@ -7,11 +7,13 @@ import base64
 import binascii
 import json
 from collections import OrderedDict
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 from weakref import WeakValueDictionary
+
+import structlog
 
 from sandbox_service.domain import lifecycle
 from sandbox_service.domain.errors import InvalidPageTokenError, SandboxNotFoundError
@@ -32,6 +34,8 @@ from sandbox_service.domain.sandboxes import (
     SandboxState,
 )
 from sandbox_service.telemetry.metrics import Metrics
+
+_log = structlog.get_logger(__name__)
 
 _KEPT: Final = 10_000
 _SETTLING: Final = timedelta(seconds=10)
@@ -90,6 +94,7 @@ class Sandboxes:
         self._clock = clock
         self._metrics = metrics
         self._kept: OrderedDict[str, SandboxRecord] = OrderedDict()
+        self._on_ended: list[Callable[[str], None]] = []
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def find(self, caller: Caller, sandbox_id: str) -> SandboxRecord:
@@ -135,6 +140,8 @@ class Sandboxes:
         self._count(before, record)
         if record.end is not None and (before is None or before.end is None):
             self._metrics.sandboxes_ended.labels(record.end.cause.value).inc()
+            for told in self._on_ended:
+                told(record.sandbox_id)
         return record
 
     async def load(self) -> None:
@@ -142,6 +149,17 @@ class Sandboxes:
         for record in await self._store.list(RecordFilter(states=LIVE), _KEPT):
             self._keep(record)
             self._count(None, record)
+
+    def on_ended(self, told: Callable[[str], None]) -> None:
+        """Have `told` called with the id of each sandbox that ends."""
+        self._on_ended.append(told)
+
+    async def keep_house(self) -> None:
+        """Note which sandboxes are gone, and forget what nobody may ask for any more."""
+        await self._reconcile_all("")
+        forgotten = await self._store.forget_before(self._clock.now() - TOMBSTONE_RETENTION)
+        if forgotten:
+            _log.debug("store.forgot", count=forgotten)
 
     async def backend_stopped(self) -> None:
         """Note that a backend which keeps nothing was started anew: what lived is gone."""

@@ -430,9 +430,10 @@ type ExecStarted struct {
 	// True if the call found an exec that an earlier call with the same `exec_id`
 	// had started, and reads along.
 	Reused bool `protobuf:"varint,4,opt,name=reused,proto3" json:"reused,omitempty"`
-	// The folder it runs in, absolute.
+	// The folder it runs in, absolute. Empty when the caller named none: its user's
+	// home.
 	Cwd string `protobuf:"bytes,5,opt,name=cwd,proto3" json:"cwd,omitempty"`
-	// The user it runs as.
+	// The user it runs as. Empty when the caller named none: the template's own.
 	User string `protobuf:"bytes,6,opt,name=user,proto3" json:"user,omitempty"`
 	// How long it may run, counted from its start. Always set: without a timeout of
 	// its own, it is what was left of the sandbox's lifetime.

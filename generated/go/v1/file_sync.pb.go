@@ -1044,8 +1044,8 @@ type SyncFilesResponse struct {
 	Reused bool `protobuf:"varint,2,opt,name=reused,proto3" json:"reused,omitempty"`
 	// The root, absolute.
 	Root string `protobuf:"bytes,3,opt,name=root,proto3" json:"root,omitempty"`
-	// Files, links and folders that were not there before; of folders, only those
-	// that were named.
+	// Files, links and folders that were not there before, also folders that were
+	// made because of what is in them.
 	Added uint64 `protobuf:"varint,4,opt,name=added,proto3" json:"added,omitempty"`
 	// Files, links and folders whose content, type or mode was another one.
 	Modified uint64 `protobuf:"varint,5,opt,name=modified,proto3" json:"modified,omitempty"`

@@ -124,10 +124,12 @@ class OutputPipe:
                 return
 
     def flush(self) -> None:
-        """Read at once what is being gathered: the program has just ended."""
+        """Read at once what is there: the program has just ended, so why gather more."""
+        if self._paused or self.closed:
+            return
         if self._gathering is not None:
             self._gathering.cancel()
-            self._gathered()
+        self._gathered()
 
     def cut(self) -> None:
         """Pass on what is in the pipe now, then close it, whoever still holds it."""

@@ -57,7 +57,7 @@ class Manifest:
         self._sent_folders: set[str] = set()
         self._deletes: set[str] = set()
         self._records_bytes = 0
-        self._default_mtime_ns = int(time.time()) * 1_000_000_000
+        self.mtime_ns = int(time.time()) * 1_000_000_000
         self.content_bytes = 0
 
     @property
@@ -106,7 +106,7 @@ class Manifest:
             # `a/..` is the root's parent when `a` is itself a link into a deeper folder.
             raise InvalidPathError.of("link.target", "has '..' after a name", "path")
         self._record(link_record(link.path, link.target))
-        return self._default_mtime_ns
+        return self.mtime_ns
 
     def add_folder(self, folder: SyncDirectory) -> tuple[int, int]:
         """Check a folder. Returns its mode, and the mtime it gets.
@@ -118,7 +118,7 @@ class Manifest:
         self._add(self._sent_folders, folder.path, "directory.path")
         mode = _mode(folder.mode, FOLDER_MODE_DEFAULT, 0o700, "directory.mode")
         self._record(folder_record(folder.path, mode))
-        return mode, self._default_mtime_ns
+        return mode, self.mtime_ns
 
     def add_delete(self, delete: SyncDelete) -> None:
         """Check a delete.
@@ -212,7 +212,7 @@ class Manifest:
 
     def _mtime_ns(self, mtime: datetime | None) -> int:
         if mtime is None:
-            return self._default_mtime_ns
+            return self.mtime_ns
         if mtime.tzinfo is None:
             raise InvalidRequestError.of("file.mtime", "has no time zone")
         since = mtime - _EPOCH

@@ -45,7 +45,9 @@ class Packer:
             InvalidRequestError: A part cannot be synced, or is out of order.
             ChecksumMismatchError: A file's content is not what was announced.
         """
-        piece = bytearray(tar_stream.folder_header(b"t", mode=0o755, mtime_ns=0))
+        piece = bytearray(
+            tar_stream.folder_header(b"t", mode=0o755, mtime_ns=self._manifest.mtime_ns)
+        )
         async for part in parts:
             if isinstance(part, SyncData):
                 self._data(part.data, piece)
