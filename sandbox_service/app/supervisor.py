@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import secrets
 import signal
 import sys
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -34,12 +36,14 @@ class BackendReady:
     Attributes:
         url: Where, for the SDK: both its API and its sandboxes.
         tier: What separates its sandboxes from one another.
+        api_key: What it asks its clients for. A secret.
     """
 
     url: str
     port: int
     domain: str
     tier: str
+    api_key: str = field(repr=False)
 
 
 class EmbeddedBackend:
@@ -61,6 +65,8 @@ class EmbeddedBackend:
         if bwrap is not None:
             self._arguments += ["--bwrap", str(bwrap)]
         self._port = port
+        # Any program on this machine can reach its port, a page in a browser too.
+        self._api_key = f"e2b_{secrets.token_hex(20)}"
         self._process: asyncio.subprocess.Process | None = None
         self._watch: asyncio.Task[None] | None = None
         self._stopping = False
@@ -80,6 +86,7 @@ class EmbeddedBackend:
             *self._arguments,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
+            env={**os.environ, "SANDBOX_LOCAL_API_KEY": self._api_key},
             start_new_session=True,  # A Ctrl-C is for us alone; we stop it in our order.
         )
         self._process = process
@@ -91,7 +98,7 @@ class EmbeddedBackend:
                 told.get("fix") or "Run `sandbox-service doctor`.",
             )
         self._port = int(told["port"])
-        return BackendReady(told["url"], self._port, told["domain"], told["tier"])
+        return BackendReady(told["url"], self._port, told["domain"], told["tier"], self._api_key)
 
     def watch(self, on_lost: Callable[[], Awaitable[None]]) -> None:
         """Start it again, at the same port, whenever it ends by itself.

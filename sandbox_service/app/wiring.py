@@ -147,7 +147,7 @@ def _endpoint(settings: Settings, backend: BackendReady | None) -> Endpoint:
             sandbox_url=settings.e2b_sandbox_url,
         )
     return Endpoint(
-        api_key="e2b_" + "0" * 40,  # The SDK wants one; this backend asks for none.
+        api_key=backend.api_key,
         domain=backend.domain,
         api_url=backend.url,
         sandbox_url=backend.url,
