@@ -181,6 +181,7 @@ async def test_a_child_in_the_background_holds_the_end_until_the_command_is_kill
     assert time.monotonic() - started >= 0.6
 
     handle = await sandbox.commands.run("sleep 62 & echo hi", background=True)
+    await sandbox.commands.run(f"while kill -0 {handle.pid} 2>/dev/null; do sleep 0.01; done")
     assert await sandbox.commands.kill(handle.pid)
     assert (await handle.wait()).exit_code == 0
     assert await sandbox.commands.kill(handle.pid) is False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,13 @@ import httpx
 import pytest
 
 from tests.integration.local_backend import API_KEY, REPOSITORY, LocalBackend, state_folder
+
+
+@pytest.fixture
+def state():
+    folder = state_folder()
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def new_sandbox(backend):
@@ -97,7 +105,7 @@ child.wait()
 """
 
 
-def test_it_dies_with_a_parent_that_is_killed():
+def test_it_dies_with_a_parent_that_is_killed(state):
     """SIGKILL of the service must leave neither a backend nor a sandbox."""
     command = [sys.executable, "-m", "sandbox_service.e2b_local", "--parent-lifeline"]
     with subprocess.Popen(
@@ -107,7 +115,7 @@ def test_it_dies_with_a_parent_that_is_killed():
             PARENT,
             *command,
             "--state-dir",
-            str(state_folder()),
+            str(state),
             "--api-key",
             API_KEY,
         ],
@@ -155,7 +163,7 @@ def test_a_taken_port_is_told_and_nothing_else_is_touched():
     assert health.status_code == 204
 
 
-def test_a_machine_that_cannot_isolate_is_refused_with_a_way_out(tmp_path):
+def test_a_machine_that_cannot_isolate_is_refused_with_a_way_out(tmp_path, state):
     """Running without isolation is never an option."""
     bwrap = tmp_path / "bin" / "bwrap"
     bwrap.parent.mkdir()
@@ -163,7 +171,6 @@ def test_a_machine_that_cannot_isolate_is_refused_with_a_way_out(tmp_path):
         "#!/bin/sh\necho 'bwrap: No permissions to create new namespace' >&2\nexit 1\n"
     )
     bwrap.chmod(0o755)
-    state = state_folder()
     code, status, message = refusal("--state-dir", str(state), "--bwrap", str(bwrap))
 
     assert code == 2

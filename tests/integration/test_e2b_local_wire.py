@@ -399,6 +399,18 @@ async def test_a_programs_port_is_reached_by_header_and_by_host(client, backend)
     }
 
 
+async def test_a_program_learns_that_its_client_has_left(client):
+    """A server that streams events would otherwise stream to nobody for ever."""
+    async with serving(client) as box:
+        async with client.stream("GET", "/watch", headers=box.headers(3000)) as response:
+            assert response.status_code == 200
+
+        async def noted():
+            return (await client.get("/files?path=client-left", headers=box.headers())).is_success
+
+        await until(noted)
+
+
 async def test_an_upgraded_connection_is_passed_on_byte_by_byte(client, backend):
     """WebSockets carry the hot reload of every dev server."""
     async with serving(client) as box:

@@ -2,14 +2,17 @@
 
 It answers each path in its own odd way, so that a proxy in front of it has to cope:
 an upgrade echoes, POST answers the body's digest, `/slow` comes in two parts, `/big`
-is 50 MB, `/silent` closes without a word, and everything else answers the host that
-was asked for, claiming to keep the connection.
+is 50 MB, `/watch` notes in a file that its client has left, `/silent` closes without a
+word, and everything else answers the host that was asked for, claiming to keep the
+connection.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
+from pathlib import Path
 
 OK = b"HTTP/1.1 200 OK\r\n"
 SWITCHING = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: echo\r\nConnection: Upgrade\r\n\r\n"
@@ -35,6 +38,12 @@ async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
         await writer.drain()
         await asyncio.sleep(0.3)
         writer.write(b"second\n")
+    elif path == "/watch":
+        writer.write(OK + b"\r\n")
+        await writer.drain()
+        with contextlib.suppress(ConnectionError):
+            await reader.read()
+        await asyncio.to_thread(Path("client-left").write_text, "yes")
     elif path == "/big":
         writer.write(OK + b"Content-Length: 50000000\r\n\r\n")
         for _ in range(50):

@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from sandbox_service.e2b_local.envd import processes
+from sandbox_service.e2b_local.envd import pipes, processes
 from sandbox_service.e2b_local.envd.messages import process_pb
 from sandbox_service.e2b_local.envd.processes import Ending, Process, ProcessTable
 from sandbox_service.e2b_local.machine import GuestLostError, GuestProcess
@@ -108,6 +108,19 @@ async def test_the_end_waits_for_both_outputs(program):
     program.close(program.stderr)
     await until(lambda: listener.ending)
     assert listener.ending.exit_code == 0
+
+
+async def test_its_last_line_does_not_wait_to_be_gathered(program, monkeypatch):
+    """What it wrote just before its exit is shown although a child holds the pipe."""
+    monkeypatch.setattr(pipes, "COALESCE_SECONDS", 60.0)
+    listener = ListenerDouble(program.process)
+    program.process.begin()
+    os.write(program.stdout, b"one")
+    await until(lambda: listener.output_bytes == b"one")
+    os.write(program.stdout, b"two")
+    program.exit.set_result(0)
+
+    await until(lambda: listener.output_bytes == b"onetwo")
 
 
 async def test_after_a_signal_only_the_exit_counts(program):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
-from datetime import UTC, datetime, timedelta
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 
 import pytest
 
@@ -21,7 +21,6 @@ from sandbox_service.domain.errors import (
     SandboxNotReadyError,
     SyncIdReusedError,
 )
-from sandbox_service.domain.execs import Argv, Stream
 from sandbox_service.domain.files import (
     SyncData,
     SyncFile,
@@ -31,7 +30,7 @@ from sandbox_service.domain.files import (
     SyncReceipt,
 )
 from sandbox_service.domain.limits import Limits
-from sandbox_service.domain.ports import ProcessEnd, ProcessOutput, ProcessSpec
+from sandbox_service.domain.ports import ProcessEnd
 from sandbox_service.domain.sandboxes import (
     InternetAccess,
     PreviewSpec,
@@ -39,92 +38,10 @@ from sandbox_service.domain.sandboxes import (
     SandboxRecord,
     SandboxState,
 )
-from sandbox_service.operations.commands import CommandResult, run_command
+from sandbox_service.operations.commands import CommandResult
 from sandbox_service.operations.file_sync import FileSync, receipts, script
 from sandbox_service.operations.file_sync.receipts import ReceiptKey, Receipts, StoredReceipt
-
-DIGEST = "ab" * 32
-ANSWER = b"=changes\0./a\0\t./b\0=deleted\0./c\xff\0=end\0/r\0%b\x001000\x001\x002\x003\0" % (
-    DIGEST.encode()
-)
-
-Event = ProcessOutput | ProcessEnd
-
-
-def out(data: bytes) -> ProcessOutput:
-    return ProcessOutput(Stream.STDOUT, data)
-
-
-class CannedProcess:
-    """A program that has written what it is told to have written."""
-
-    pid = 1
-
-    def __init__(self, events: Iterable[Event | Exception], until: asyncio.Event | None) -> None:
-        self._events = list(events)
-        self._until = until
-        self.killed = False
-        self.closed = False
-
-    async def events(self) -> AsyncIterator[Event]:
-        if self._until is not None:
-            await self._until.wait()
-        for event in self._events:
-            if isinstance(event, Exception):
-                raise event
-            yield event
-
-    async def write_stdin(self, data: bytes) -> None:
-        raise AssertionError
-
-    async def close_stdin(self) -> None:
-        raise AssertionError
-
-    async def kill(self, grace: timedelta) -> int:
-        self.killed = True
-        return 0
-
-    async def aclose(self) -> None:
-        self.closed = True
-
-
-class CannedSandbox:
-    """The two methods of a provider that a sync uses."""
-
-    def __init__(self, *events: Event | Exception) -> None:
-        self.events = events or (out(ANSWER[:20]), out(ANSWER[20:]), ProcessEnd(0, ""))
-        self.until: asyncio.Event | None = None
-        self.processes: list[CannedProcess] = []
-        self.programs: list[tuple[str, ...]] = []
-        self.files: dict[str, bytes] = {}
-        self.start_error: SandboxError | None = None
-        self.write_error: Exception | None = None
-
-    async def start(self, sandbox_id: str, spec: ProcessSpec) -> CannedProcess:
-        assert isinstance(spec.program, Argv)
-        self.programs.append(spec.program.args)
-        if self.start_error is not None:
-            raise self.start_error
-        process = CannedProcess(self.events, self.until)
-        self.processes.append(process)
-        return process
-
-    async def write_file(
-        self, sandbox_id: str, path: str, content: AsyncIterator[bytes], user: str = ""
-    ) -> None:
-        try:
-            self.files[path] = b"".join([piece async for piece in content])
-        except SandboxError:
-            if self.write_error is not None:
-                raise self.write_error from None
-            raise
-        if self.write_error is not None:
-            raise self.write_error
-
-    @property
-    def applied(self) -> int:
-        """How often the script was started."""
-        return sum("mirror" in program or "patch" in program for program in self.programs)
+from tests.unit.operations.canned_sandbox import ANSWER, DIGEST, CannedSandbox, Event, out, settle
 
 
 def record(generation: int = 1) -> SandboxRecord:
@@ -154,12 +71,6 @@ async def parts(*contents: bytes) -> AsyncIterator[SyncPart]:
 
 def file_sync(sandbox: CannedSandbox, **options: object) -> FileSync:
     return FileSync(sandbox, Limits(), **options)  # type: ignore[arg-type]
-
-
-async def settle() -> None:
-    """Let every task go as far as it can."""
-    for _ in range(100):
-        await asyncio.sleep(0)
 
 
 HEADER = SyncHeader(root="project", sync_id="1")
@@ -355,37 +266,6 @@ def test_each_failure_of_the_script_is_a_decision_for_the_caller(
 
     assert type(caught.value) is error
     assert not stderr or stderr.decode() not in str(caught.value)
-
-
-async def test_a_command_that_writes_too_much_or_takes_too_long_is_killed() -> None:
-    """The service's own commands have limits too."""
-    sandbox = CannedSandbox(out(b"12345"), out(b"6"), ProcessEnd(0, ""))
-    second = timedelta(seconds=1)
-    with pytest.raises(BackendError):
-        await run_command(sandbox, "s", ["x"], timeout=second, output_limit=5)  # type: ignore[arg-type]
-    sandbox.until = asyncio.Event()
-    with pytest.raises(OutcomeUnknownError):
-        await run_command(sandbox, "s", ["x"], timeout=timedelta(milliseconds=1))  # type: ignore[arg-type]
-    call = asyncio.create_task(run_command(sandbox, "s", ["x"], timeout=second))  # type: ignore[arg-type]
-    await settle()
-    call.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await call
-
-    assert all(process.killed and process.closed for process in sandbox.processes)
-
-
-async def test_a_command_returns_both_streams_and_its_end() -> None:
-    """A program that fails is a result."""
-    sandbox = CannedSandbox(
-        out(b"a"), ProcessOutput(Stream.STDERR, b"e"), out(b"b"), ProcessEnd(7, "")
-    )
-
-    result = await run_command(sandbox, "s", ["x"], timeout=timedelta(seconds=1))  # type: ignore[arg-type]
-
-    assert result == CommandResult(7, "", b"ab", b"e")
-    assert sandbox.processes[0].closed
-    assert not sandbox.processes[0].killed
 
 
 async def test_receipts_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
