@@ -108,6 +108,7 @@ class Server:
         operations = self._wired.operations
         await operations.execs.drain(_CLEANUP_S)
         await operations.create.drain(_CLEANUP_S)
+        await operations.file_sync.drain(_CLEANUP_S)
         await self._grpc.stop(_GOODBYE_S)
         # stop() does not wait for what handlers still clean up.
         await self._calls.drained(_CLEANUP_S)
@@ -156,7 +157,7 @@ class Server:
         )
         self._stack.push_async_callback(owned.stop)
         ready = await owned.start()
-        owned.watch(self._backend_lost)
+        owned.watch(self._backend_lost, self._backend_back)
         _log.warning(
             "backend.embedded",
             note="No E2B key is set: sandboxes run on this machine, and end with this service.",
@@ -191,9 +192,13 @@ class Server:
             await self._health.set(name, value)
 
     async def _backend_lost(self) -> None:
-        """Note, once the backend is back, that all its sandboxes are gone."""
+        """Send callers elsewhere, and note that all its sandboxes are gone."""
+        await self._set_serving(serving=False)
         if self._wired is not None:
             await self._wired.operations.sandboxes.backend_stopped()
+
+    async def _backend_back(self) -> None:
+        await self._set_serving(serving=True)
 
     async def _check_backend(self, wired: Wired) -> None:
         """Say at once what every call would say later; serve all the same."""
@@ -245,7 +250,10 @@ async def serve(settings: Settings, on_listening: Any = None) -> None:  # noqa: 
     stopping = asyncio.create_task(server.stop())
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.cancel)
-    await stopping
+    try:
+        await stopping
+    except asyncio.CancelledError:
+        _log.warning("server.aborted", note="A second signal came; the rest dies with us.")
 
 
 def _options(settings: Settings) -> tuple[tuple[str, int], ...]:

@@ -100,13 +100,16 @@ class EmbeddedBackend:
         self._port = int(told["port"])
         return BackendReady(told["url"], self._port, told["domain"], told["tier"], self._api_key)
 
-    def watch(self, on_lost: Callable[[], Awaitable[None]]) -> None:
+    def watch(
+        self, on_lost: Callable[[], Awaitable[None]], on_back: Callable[[], Awaitable[None]]
+    ) -> None:
         """Start it again, at the same port, whenever it ends by itself.
 
         Args:
-            on_lost: Awaited each time, when it serves again: all its sandboxes are gone.
+            on_lost: Awaited when it has ended: all its sandboxes are gone.
+            on_back: Awaited when it serves again.
         """
-        self._watch = asyncio.create_task(self._keep_up(on_lost))
+        self._watch = asyncio.create_task(self._keep_up(on_lost, on_back))
 
     async def stop(self) -> None:
         """End it and all its sandboxes."""
@@ -125,13 +128,16 @@ class EmbeddedBackend:
             process.kill()
             await process.wait()
 
-    async def _keep_up(self, on_lost: Callable[[], Awaitable[None]]) -> None:
+    async def _keep_up(
+        self, on_lost: Callable[[], Awaitable[None]], on_back: Callable[[], Awaitable[None]]
+    ) -> None:
         pause = _PAUSE_FIRST_S
         while self._process is not None:
             code = await self._process.wait()
             if self._stopping:
                 return
             _log.error("backend.ended", exit_code=code, restart_in_s=pause)
+            await on_lost()
             await asyncio.sleep(pause)
             try:
                 await self.start()
@@ -140,7 +146,8 @@ class EmbeddedBackend:
                 pause = min(pause * 2, _PAUSE_LONGEST_S)
                 continue
             pause = _PAUSE_FIRST_S
-            await on_lost()
+            await on_back()
+            _log.warning("backend.started_again")
 
     async def _first_line(self, process: asyncio.subprocess.Process) -> dict[str, Any]:
         if process.stdout is None:

@@ -95,7 +95,6 @@ async def wire(
     sandboxes.on_ended(execs.forget)
     previews = Previews(provider, sandboxes)
     file_sync = FileSync(provider, limits, on_synced=lambda it: _count_sync(metrics, it))
-    stack.push_async_callback(file_sync.aclose)
     operations = Operations(
         sandboxes=sandboxes,
         create=Create(

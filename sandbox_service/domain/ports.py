@@ -234,6 +234,8 @@ class SandboxProvider(Protocol):
     ) -> None:
         """Write a whole file, making its folders.
 
+        A relative path begins in the home of `user`, where programs begin too.
+
         Raises:
             DiskFullError: No space is left.
             InvalidRequestError: The path is a folder, or cannot be written.

@@ -113,8 +113,14 @@ class Create:
         task = asyncio.create_task(self._make_keyed(caller, spec, plan))
         where = (caller.tenant, spec.idempotency_key)
         self._flights[where] = _Flight(spec, task)
-        task.add_done_callback(lambda _: self._flights.pop(where, None))
+        task.add_done_callback(lambda it: self._landed(where, it))
         return await asyncio.shield(task)
+
+    def _landed(self, where: tuple[str, str], task: asyncio.Task[Created]) -> None:
+        self._flights.pop(where, None)
+        # Whoever waited may have left; then nobody else looks at how it went.
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.info("create.failed", error=str(error))
 
     async def drain(self, limit_s: float) -> None:
         """Wait for what is under way, then give it up."""

@@ -116,10 +116,16 @@ class FileSync:
                     return await self._run(record, header, manifest, archive, key)
                 return await _repeated(stored, header, manifest, archive)
 
-    async def aclose(self) -> None:
-        """Wait for the syncs and the cleaning that go on without a caller."""
-        while self._tasks:
-            await asyncio.wait(self._tasks)
+    async def drain(self, limit_s: float) -> None:
+        """Wait for the syncs and the cleaning that go on without a caller, then give up.
+
+        A sync that is given up still ends by itself, inside the sandbox.
+        """
+        deadline = monotonic() + limit_s
+        while self._tasks and (left := deadline - monotonic()) > 0:
+            await asyncio.wait(self._tasks, timeout=left)
+        for task in self._tasks:
+            task.cancel()
 
     async def _run(
         self,

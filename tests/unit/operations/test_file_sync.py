@@ -190,7 +190,7 @@ async def test_a_retry_joins_the_sync_that_its_first_caller_left() -> None:
     assert first.cancelled()
     assert receipt.repeated
     assert sandbox.applied == 1
-    await sync.aclose()
+    await sync.drain(10)
 
 
 async def test_what_is_wrong_with_the_parts_is_the_error_not_how_the_upload_broke() -> None:
@@ -206,7 +206,7 @@ async def test_what_is_wrong_with_the_parts_is_the_error_not_how_the_upload_brok
         await sync.sync(record(), HEADER, short())
     with pytest.raises(BackendUnavailableError):
         await sync.sync(record(), HEADER, parts(b"1"))
-    await sync.aclose()
+    await sync.drain(10)
     assert sandbox.applied == 0
     assert len(sandbox.programs) == 2
 
@@ -230,7 +230,7 @@ async def test_a_sync_that_was_not_applied_is_cleaned_up(
     with pytest.raises(error):
         await sync.sync(record(), HEADER, parts(b"1"))
 
-    await sync.aclose()
+    await sync.drain(10)
     assert next(iter(sandbox.files)) in sandbox.programs[-1]
     assert sandbox.applied == 1
 
