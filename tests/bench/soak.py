@@ -1,0 +1,104 @@
+"""Many rounds of the main job, and what they leave: `make soak`.
+
+After a warm-up it counts the descriptors, memory and children of the service
+and of its backend, and the folders under the state folder, then again after
+the rounds. Descriptors, processes and folders may not grow; memory is printed
+as a slope, for allocators keep what they were given.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from miosa.sandbox import v1 as pb
+
+from sandbox_service.client.service import Service as Client
+from tests.support.processes import family, resident_bytes
+from tests.support.service import Service
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """What a service holds at one moment, its backend included."""
+
+    descriptors: int
+    processes: int
+    folders: int
+    memory_bytes: int
+
+
+def count(service: Service) -> Count:
+    """Look at a service's process, its backend's and their state folder."""
+    pids = family(service.process.pid)
+    return Count(
+        descriptors=sum(len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in pids),
+        processes=len(pids),
+        folders=sum(1 for path in service.state.rglob("*") if path.is_dir()),
+        memory_bytes=sum(map(resident_bytes, pids)),
+    )
+
+
+async def one_round(client: Client) -> None:
+    """Create a sandbox, run a program that leaves a child behind, destroy it."""
+    created = await client.create(pb.CreateRequest())
+    sandbox_id = created.sandbox.sandbox_id
+    request = pb.ExecRequest(
+        sandbox_id=sandbox_id, program=pb.Program(shell_command="sleep 600 & echo out")
+    )
+    async for event in client.exec(request):
+        if event.HasField("exited") and event.exited.exit_code != 0:
+            raise RuntimeError(f"the program failed: {event.exited}")
+    await client.destroy(sandbox_id)
+
+
+async def rounds(address: str, number: int, at_once: int) -> None:
+    """Run rounds, a few at a time."""
+    slots = asyncio.Semaphore(at_once)
+    async with Client(address, tenant="soak") as client:
+
+        async def guarded() -> None:
+            async with slots:
+                await one_round(client)
+
+        await asyncio.gather(*(guarded() for _ in range(number)))
+
+
+def main(arguments: list[str]) -> int:
+    """Run the soak; returns 1 when something is left."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=1000, help="after the warm-up")
+    parser.add_argument("--at-once", type=int, default=4)
+    options = parser.parse_args(arguments)
+    service = Service.start("--log-format=json")
+    try:
+        service.wait_until_ready()
+        asyncio.run(rounds(service.grpc_address, 20, options.at_once))
+        before, began = count(service), time.monotonic()
+        asyncio.run(rounds(service.grpc_address, options.rounds, options.at_once))
+        after, took = count(service), time.monotonic() - began
+    finally:
+        wrong = service.close()
+    grown = after.memory_bytes - before.memory_bytes
+    print(f"{options.rounds} rounds in {took:.1f} s, {options.at_once} at once")
+    print(f"descriptors {before.descriptors} -> {after.descriptors}")
+    print(f"processes   {before.processes} -> {after.processes}")
+    print(f"folders     {before.folders} -> {after.folders}")
+    print(f"memory      {grown / 1024:.0f} KiB more, {grown / options.rounds:.0f} B per round")
+    for line in wrong:
+        print(f"left: {line}")
+    leaks = (
+        after.processes > before.processes
+        or after.folders > before.folders
+        # Idle connections come and go; a leak would be one or more per round.
+        or after.descriptors > before.descriptors + options.rounds // 10 + 8
+    )
+    return 1 if leaks or wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

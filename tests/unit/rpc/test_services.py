@@ -1,0 +1,35 @@
+"""What is served and what is not follows from the contract and the servicer, nothing else."""
+
+from __future__ import annotations
+
+from sandbox_service.rpc.servicers.sandboxes import SandboxServicer
+from sandbox_service.rpc.services import SERVICES, implemented
+
+SERVED = {
+    "Create",
+    "Status",
+    "List",
+    "ExtendLifetime",
+    "Exec",
+    "SyncFiles",
+    "GetPreview",
+    "Destroy",
+    "GetCapabilities",
+}
+
+
+def test_the_served_methods_are_those_of_the_servicer():
+    """GetCapabilities tells what works, for every method of the whole contract."""
+    told = implemented({SERVICES[0].full_name: SandboxServicer})
+
+    assert {name for name, yes in told.items() if yes} == {f"SandboxService/{it}" for it in SERVED}
+    assert len(told) == sum(len(service.methods) for service in SERVICES)
+
+
+def test_every_public_method_of_the_servicer_is_an_rpc():
+    """A misspelt RPC would silently be unimplemented."""
+    methods = {method.name for method in SERVICES[0].methods}
+    public = {name for name in vars(SandboxServicer) if not name.startswith("_")}
+
+    assert public == SERVED
+    assert public <= methods
