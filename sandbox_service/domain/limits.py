@@ -13,11 +13,8 @@ from typing import Final
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
 
-OUTPUT_FRAME_BYTES: Final = 32 * KIB
-"""At most this much output travels in one frame while output is sparse."""
-
-OUTPUT_FRAME_BYTES_MAX: Final = 256 * KIB
-"""Frames may grow to this while a program floods: fewer, larger messages."""
+OUTPUT_FRAME_BYTES: Final = 256 * KIB
+"""At most this much output travels in one frame: few large messages in a flood."""
 
 OUTPUT_FRAME_INTERVAL_S: Final = 0.002
 """After a frame the next one waits this long, unless it is full before."""

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from sandbox_service.domain.execs import Gap, Output, Position, Stream
 from sandbox_service.domain.limits import (
     OUTPUT_FRAME_BYTES,
-    OUTPUT_FRAME_BYTES_MAX,
     OUTPUT_FRAME_INTERVAL_S,
 )
 
@@ -179,8 +178,8 @@ class JournalReader:
         """Wait for output and return it in order, in frames of a size worth sending.
 
         The first bytes after a silence come at once. While more follows, a
-        frame is due every 2 ms or when it is full: a message of 64 bytes costs
-        as much as one of 32 KiB.
+        frame is due every 2 ms or when it is full: what a message costs hardly
+        depends on its size.
 
         Args:
             idle_s: How long to wait before giving up, in seconds.
@@ -235,9 +234,9 @@ class JournalReader:
 
         total = 0
         index = self.next - journal._first
-        while index < len(journal._chunks) and total < OUTPUT_FRAME_BYTES_MAX:
+        while index < len(journal._chunks) and total < OUTPUT_FRAME_BYTES:
             chunk = journal._chunks[index]
-            if chunk.stream is not stream or size + len(chunk.data) > OUTPUT_FRAME_BYTES_MAX:
+            if chunk.stream is not stream or size + len(chunk.data) > OUTPUT_FRAME_BYTES:
                 flush()
                 stream = chunk.stream
             missing = chunk.offset - self._offsets[stream] - size

@@ -202,7 +202,9 @@ class RunningExec:
                 return
 
     async def _run(self) -> None:
-        writer = asyncio.create_task(self._write_stdin())
+        writer = None
+        if self._spec.stdin is not None:
+            writer = asyncio.create_task(self._write_stdin(self._spec.stdin))
         try:
             exited = await self._outcome()
             if self._killer is not None:
@@ -210,8 +212,9 @@ class RunningExec:
                 exited = replace(exited, survivors=self._survivors)
         finally:
             self._timer.cancel()
-            writer.cancel()
-            await asyncio.gather(writer, return_exceptions=True)
+            if writer is not None:
+                writer.cancel()
+                await asyncio.gather(writer, return_exceptions=True)
             await self._process.aclose()
         self.exited = exited
         self._metrics.execs_ended.labels(exited.cause.value, exited.fault.value).inc()
@@ -263,13 +266,11 @@ class RunningExec:
         if self._truncated and self._spec.on_output_limit is OnOutputLimit.KILL:
             self.stop(Cause.OUTPUT_LIMIT)
 
-    async def _write_stdin(self) -> None:
+    async def _write_stdin(self, data: bytes) -> None:
         """Write the program's input beside reading its output, for it may wait for either."""
-        if self._spec.stdin is None:
-            return
         try:
-            if self._spec.stdin:
-                await self._process.write_stdin(self._spec.stdin)
+            if data:
+                await self._process.write_stdin(data)
             await self._process.close_stdin()
         except SandboxError:
             # A program may end, or close its input, without having read it all.

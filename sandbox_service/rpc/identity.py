@@ -24,6 +24,8 @@ REQUEST_ID_HEADER: Final = "x-request-id"
 FLEET_ROLE: Final = "fleet"
 """The role that sees every tenant's sandboxes."""
 
+_KNOWN_MAX: Final = 4096
+
 _NAME: Final = re.compile(r"[!-~]{1,128}")
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
@@ -43,6 +45,7 @@ class TrustedPeers:
 
     def __init__(self, networks: Sequence[IPv4Network | IPv6Network]) -> None:
         self._networks = tuple(networks)
+        self._known: dict[str, bool] = {}
 
     def identify(self, peer: str, metadata: Mapping[str, str]) -> Caller:
         """Return who calls.
@@ -79,10 +82,19 @@ class TrustedPeers:
         )
 
     def _trusts(self, peer: str) -> bool:
-        kind, _, rest = unquote(peer).partition(":")
-        if kind == "unix":
-            return True
-        host = rest.rpartition(":")[0].strip("[]")
+        kind, _, rest = peer.partition(":")
+        # The port differs by connection; whoever shares a host shares the answer.
+        return kind == "unix" or self._trusts_host(rest.rpartition(":")[0])
+
+    def _trusts_host(self, written: str) -> bool:
+        known = self._known.get(written)
+        if known is None:
+            if len(self._known) >= _KNOWN_MAX:
+                self._known.clear()
+            known = self._known[written] = self._is_trusted(unquote(written).strip("[]"))
+        return known
+
+    def _is_trusted(self, host: str) -> bool:
         try:
             address = ip_address(host.partition("%")[0])
         except ValueError:

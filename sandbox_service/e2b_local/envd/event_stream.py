@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from sandbox_service.e2b_local.http1 import Exchange
 
 _KEEPALIVE_SECONDS: Final = 90.0
+_SENT_AT_ONCE_BYTES: Final = 4096
 
 
 def _encoded(codec: Codec, event: process_pb.ProcessEvent) -> bytes:
@@ -83,6 +84,8 @@ class EventStream:
         self._interval = _keepalive_seconds(exchange)
         self._last_sent_at = self._loop.time()
         self._keepalive = self._loop.call_later(self._interval, self._keep_alive)
+        self._pending: list[bytes] = []
+        self._flushing: asyncio.Handle | None = None
 
     def open(self) -> None:
         """Send the start event, and follow the program from here on."""
@@ -100,16 +103,40 @@ class EventStream:
     def output(self, stream: Stream, data: bytes) -> None:
         """Send a piece of output."""
         self._last_sent_at = self._loop.time()
-        self._exchange.write(envelope(self._codec.data_event(stream, data)))
+        message = envelope(self._codec.data_event(stream, data))
+        if len(data) >= _SENT_AT_ONCE_BYTES:
+            self._flush()
+            self._exchange.write(message)
+            return
+        self._pending.append(message)
+        if self._flushing is None:
+            # Two turns of the loop on: what the program writes in one breath, to
+            # both streams, and often its end too, goes out as one piece.
+            self._flushing = self._loop.call_soon(self._flush_next_turn)
 
     def ended(self, ending: Ending) -> None:
         """Send the end, and end the stream."""
-        self._exchange.finish(ended_event(self._codec, ending) + end_of_stream())
-        self._close()
+        self._finish(ended_event(self._codec, ending) + end_of_stream())
 
     def fail(self, error: ConnectError) -> None:
         """End the stream with an error; the program goes on."""
-        self._exchange.finish(end_of_stream(error))
+        self._finish(end_of_stream(error))
+
+    def _flush_next_turn(self) -> None:
+        self._flushing = self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        if self._flushing is not None:
+            self._flushing.cancel()
+            self._flushing = None
+        if self._pending:
+            self._exchange.write(b"".join(self._pending))
+            self._pending.clear()
+
+    def _finish(self, last: bytes) -> None:
+        pending = b"".join(self._pending)
+        self._pending.clear()
+        self._exchange.finish(pending + last)
         self._close()
 
     def _keep_alive(self) -> None:
@@ -122,6 +149,8 @@ class EventStream:
 
     def _close(self) -> None:
         self._keepalive.cancel()
+        if self._flushing is not None:
+            self._flushing.cancel()
         self._exchange.on_writable = None
         self._process.unlisten(self)
         if not self.done.done():

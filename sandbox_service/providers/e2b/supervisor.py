@@ -80,7 +80,6 @@ class TrailerScanner:
     def __init__(self, nonce: bytes) -> None:
         self.code: int | None = None
         self._prefix = bytes([_RECORD_SEPARATOR]) + nonce + b":"
-        self._whole = re.compile(re.escape(self._prefix) + rb"(\d{1,3})\x1e")
         self._longest = len(self._prefix) + _CODE_DIGITS_MAX + 1
         self._held = b""
 
@@ -91,10 +90,13 @@ class TrailerScanner:
             self._held = b""
         if self.code is not None:
             return data
-        found = self._whole.search(data) if self._prefix in data else None
-        if found is not None:
-            self.code = int(found[1])
-            return data[: found.start()] + data[found.end() :]
+        at = data.find(self._prefix)
+        if at != -1:
+            end = data.find(_RECORD_SEPARATOR, at + len(self._prefix))
+            digits = data[at + len(self._prefix) : end]
+            if end != -1 and digits.isdigit() and len(digits) <= _CODE_DIGITS_MAX:
+                self.code = int(digits)
+                return data[:at] + data[end + 1 :]
         start = data.find(_RECORD_SEPARATOR, max(0, len(data) - self._longest))
         while start != -1:
             if self._may_become_trailer(data[start:]):
