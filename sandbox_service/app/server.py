@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 import socket
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import grpc
@@ -23,8 +25,10 @@ from sandbox_service.app.supervisor import BackendReady, EmbeddedBackend
 from sandbox_service.app.wiring import Wired, wire
 from sandbox_service.domain.errors import SandboxError
 from sandbox_service.domain.limits import MESSAGE_BYTES_MAX
+from sandbox_service.domain.ports import Catalogue
 from sandbox_service.http.endpoint import HttpEndpoint, application
 from sandbox_service.operations.sandboxes import DEPLOYMENT
+from sandbox_service.providers.catalogue import CatalogueError, YamlCatalogue
 from sandbox_service.rpc.call import Calls
 from sandbox_service.rpc.identity import TrustedPeers
 from sandbox_service.rpc.servicers.sandboxes import SandboxServicer
@@ -121,10 +125,11 @@ class Server:
         self._stack.callback(instance.release)
         http_socket = _bind(settings.http_address, "SANDBOX_HTTP_ADDRESS")
         self._stack.callback(http_socket.close)
-        backend = await self._start_backend(instance)
+        catalogue = _catalogue(settings)
+        backend = await self._start_backend(instance, catalogue)
         server = grpc.aio.server(options=_options(settings))
         grpc_address = _add_port(server, settings.grpc_address)
-        wired = self._wired = await wire(settings, instance, backend, self._stack)
+        wired = self._wired = await wire(settings, instance, backend, catalogue, self._stack)
         await wired.operations.sandboxes.load()
         if backend is not None:
             await wired.operations.sandboxes.backend_stopped()
@@ -142,7 +147,9 @@ class Server:
         host, port = http_socket.getsockname()[:2]
         return Listening(grpc_address, f"{host}:{port}", backend)
 
-    async def _start_backend(self, instance: instances.Instance) -> BackendReady | None:
+    async def _start_backend(
+        self, instance: instances.Instance, catalogue: Catalogue
+    ) -> BackendReady | None:
         settings = self._settings
         if not settings.embedded:
             if not settings.e2b_api_key.get_secret_value():
@@ -154,6 +161,7 @@ class Server:
             port=settings.local_port,
             bwrap=settings.local_bwrap,
             log_level="debug" if settings.log_level == "debug" else "warning",
+            templates=_write_templates(instance.folder / "templates.json", catalogue),
         )
         self._stack.push_async_callback(owned.stop)
         ready = await owned.start()
@@ -254,6 +262,26 @@ async def serve(settings: Settings, on_listening: Any = None) -> None:  # noqa: 
         await stopping
     except asyncio.CancelledError:
         _log.warning("server.aborted", note="A second signal came; the rest dies with us.")
+
+
+def _catalogue(settings: Settings) -> Catalogue:
+    try:
+        return YamlCatalogue.load(settings.catalogue)
+    except CatalogueError as error:
+        raise StartError(f"{error}.", "Correct the file that SANDBOX_CATALOGUE names.") from error
+
+
+def _write_templates(path: Path, catalogue: Catalogue) -> Path:
+    """Tell the embedded backend the catalogue's templates, so that both say the same of each."""
+    templates = {
+        it.backend_id: {
+            "cpu_count": it.resources.cpu_count,
+            "memory_mib": it.resources.memory_mib,
+        }
+        for it in catalogue.templates
+    }
+    path.write_text(json.dumps(templates))
+    return path
 
 
 def _options(settings: Settings) -> tuple[tuple[str, int], ...]:

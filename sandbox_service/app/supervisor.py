@@ -55,13 +55,22 @@ class EmbeddedBackend:
         port: To listen on; 0 for any free one.
         bwrap: The bubblewrap to use, if not the first that works.
         log_level: Of its logs, on standard error.
+        templates: A file with the templates that it offers.
     """
 
     def __init__(
-        self, state_dir: Path, *, domain: str, port: int, bwrap: Path | None, log_level: str
+        self,
+        state_dir: Path,
+        *,
+        domain: str,
+        port: int,
+        bwrap: Path | None,
+        log_level: str,
+        templates: Path,
     ) -> None:
         self._arguments = ["--state-dir", str(state_dir), "--domain", domain]
         self._arguments += ["--log-level", log_level, "--parent-lifeline"]
+        self._arguments += ["--templates", str(templates)]
         if bwrap is not None:
             self._arguments += ["--bwrap", str(bwrap)]
         self._port = port

@@ -17,7 +17,7 @@ from sandbox_service.app.settings import Settings
 from sandbox_service.app.supervisor import BackendReady
 from sandbox_service.domain.errors import SandboxError
 from sandbox_service.domain.files import SyncReceipt
-from sandbox_service.domain.ports import BackendInfo, Store
+from sandbox_service.domain.ports import BackendInfo, Catalogue, Store
 from sandbox_service.operations.capabilities import Capabilities
 from sandbox_service.operations.create import Create
 from sandbox_service.operations.execs import Execs
@@ -29,7 +29,6 @@ from sandbox_service.operations.reloads import Reloads
 from sandbox_service.operations.sandboxes import Sandboxes
 from sandbox_service.operations.service import Operations
 from sandbox_service.operations.status import Statuses
-from sandbox_service.providers.catalogue import CatalogueError, YamlCatalogue
 from sandbox_service.providers.e2b.connections import Endpoint
 from sandbox_service.providers.e2b.provider import E2BProvider
 from sandbox_service.providers.instrumented import InstrumentedProvider
@@ -53,6 +52,7 @@ async def wire(
     settings: Settings,
     instance: Instance,
     backend: BackendReady | None,
+    catalogue: Catalogue,
     stack: AsyncExitStack,
 ) -> Wired:
     """Build everything that serves calls.
@@ -61,15 +61,12 @@ async def wire(
         settings: What the operator set.
         instance: Whose state it is.
         backend: The embedded backend. None: E2B, where the settings say.
+        catalogue: The templates on offer.
         stack: Closes what was opened, users before what they use.
 
     Raises:
         StartError: A part cannot be had.
     """
-    try:
-        catalogue = YamlCatalogue.load(settings.catalogue)
-    except CatalogueError as error:
-        raise StartError(f"{error}.", "Correct the file that SANDBOX_CATALOGUE names.") from error
     registry = CollectorRegistry()
     _register_process(registry)
     metrics = Metrics(registry)

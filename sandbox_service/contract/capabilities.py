@@ -23,6 +23,7 @@ _TIERS = {
     "user-kernel": "ISOLATION_TIER_USER_KERNEL",
 }
 _LATER = "Not in this version."
+_NOT_HERE = "This backend cannot do it."
 
 
 def response(told: Told, served: Mapping[str, bool]) -> capabilities_pb2.GetCapabilitiesResponse:
@@ -93,8 +94,14 @@ def _features(backend: BackendInfo) -> list[capabilities_pb2.FeatureInfo]:
         capabilities_pb2.FeatureInfo(
             feature=name,
             supported=supported.get(name.removeprefix("FEATURE_"), False),
-            note="" if name.removeprefix("FEATURE_") in supported else _LATER,
+            note=_note(supported.get(name.removeprefix("FEATURE_"))),
         )
         for name in names
         if not name.endswith("_UNSPECIFIED")
     ]
+
+
+def _note(supported: bool | None) -> str:  # noqa: FBT001 - reads as a sentence.
+    if supported is None:
+        return _LATER
+    return "" if supported else _NOT_HERE

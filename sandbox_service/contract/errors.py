@@ -96,7 +96,7 @@ def _details(error: errors.SandboxError) -> list[Message]:
     if isinstance(error, errors.InvalidRequestError) and error.violations:
         details.append(_bad_request(error))
     if isinstance(error, errors.SetupFailedError):
-        details.append(_setup_failure(error.failure))
+        details.append(setup_failure(error.failure))
     if isinstance(error, errors.QuotaExceededError | errors.BackendQuotaExceededError):
         violation = error_details_pb2.QuotaFailure.Violation(
             subject=error.metadata.get("owner", ""), description=str(error)
@@ -121,7 +121,8 @@ def _bad_request(error: errors.InvalidRequestError) -> error_details_pb2.BadRequ
     )
 
 
-def _setup_failure(failure: errors.SetupFailure) -> setup_pb2.SetupFailure:
+def setup_failure(failure: errors.SetupFailure) -> setup_pb2.SetupFailure:
+    """Return how a setup step failed."""
     return setup_pb2.SetupFailure(
         step=failure.step_name,
         step_index=failure.step_index,

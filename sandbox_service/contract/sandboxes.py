@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from dataclasses import replace
 
 from google.protobuf.message import Message
 from miosa.sandbox.v1 import (
@@ -18,6 +19,7 @@ from miosa.sandbox.v1 import (
 )
 
 from sandbox_service.contract import enums, execs, times
+from sandbox_service.contract.errors import setup_failure
 from sandbox_service.contract.refusals import refuse_fields
 from sandbox_service.domain import paths
 from sandbox_service.domain.errors import PayloadTooLargeError
@@ -129,23 +131,24 @@ def create_spec(message: create_pb2.CreateRequest) -> CreateSpec:
 
 
 def created_response(created: Created, preview: Preview | None) -> create_pb2.CreateResponse:
-    """Return what Create answers with. Without a record nothing was made."""
-    message = create_pb2.CreateResponse(
+    """Return what Create answers with."""
+    return create_pb2.CreateResponse(
+        sandbox=sandbox(created.record, preview),
         reused=created.reused,
         timings=[phase_timing(it) for it in created.timings],
-        setup_results=[_setup_result(it) for it in created.setup_results],
+        setup_results=[_setup_result(it) for it in created.record.setup_results],
     )
-    if created.record is not None:
-        message.sandbox.CopyFrom(sandbox(created.record, preview))
-    return message
 
 
-def sandbox(record: SandboxRecord, preview: Preview | None = None) -> sandbox_pb2.Sandbox:
+def sandbox(
+    record: SandboxRecord, preview: Preview | None = None, *, secrets: bool = True
+) -> sandbox_pb2.Sandbox:
     """Return a sandbox as the contract has it.
 
     Args:
         record: What is known of it.
-        preview: Where its app is found. None: not told, as in lists.
+        preview: Where its app is found, if that is to be told.
+        secrets: Whether to tell what opens the preview.
     """
     internet = record.internet
     enforced = internet is not InternetAccess.BACKEND_DEFAULT
@@ -153,9 +156,12 @@ def sandbox(record: SandboxRecord, preview: Preview | None = None) -> sandbox_pb
         sandbox_id=record.sandbox_id,
         state=enums.sandbox_state(record.state),
         template=record.template,
+        e2b_template_id=record.backend_template_id,
         metadata=record.metadata,
         create_time=times.timestamp(record.create_time),
-        expire_time=times.timestamp(record.expire_time),
+        expire_time=times.timestamp(record.expire_time) if record.end is None else None,
+        state_time=times.timestamp(record.state_time),
+        setup_results=[_setup_result(it) for it in record.setup_results],
         owner=record.owner,
         generation=record.generation,
         artifact_globs=record.artifact_globs,
@@ -171,7 +177,8 @@ def sandbox(record: SandboxRecord, preview: Preview | None = None) -> sandbox_pb
     if record.resources is not None:
         message.resources.CopyFrom(resources(record.resources))
     if preview is not None and record.state is not SandboxState.ENDED:
-        message.preview.CopyFrom(preview_message(preview, record.preview.access))
+        told = preview if secrets else replace(preview, headers={}, routing_headers={})
+        message.preview.CopyFrom(preview_message(told, record.preview.access))
     if record.end is not None:
         message.end.CopyFrom(tombstone(record, record.end))
     return message
@@ -187,6 +194,7 @@ def tombstone(record: SandboxRecord, end: End) -> sandbox_pb2.Tombstone:
             state=artifact_pb2.ARCHIVE_STATE_NONE, sandbox_id=record.sandbox_id
         ),
         message=end.detail,
+        setup_failure=None if end.setup_failure is None else setup_failure(end.setup_failure),
         expire_time=times.timestamp(end.time + TOMBSTONE_RETENTION),
     )
 

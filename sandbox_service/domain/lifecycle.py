@@ -12,6 +12,7 @@ from sandbox_service.domain.errors import (
     SandboxError,
     SandboxNotReadyError,
     SandboxPausedError,
+    SetupFailure,
 )
 from sandbox_service.domain.sandboxes import End, EndCause, SandboxRecord, SandboxState
 
@@ -30,8 +31,8 @@ class IllegalTransitionError(Exception):
     """A state was asked to follow one that it cannot follow: a bug of ours."""
 
 
-def moved(record: SandboxRecord, to: SandboxState) -> SandboxRecord:
-    """Return `record` in the state `to`. A state follows itself, and nothing happens.
+def moved(record: SandboxRecord, to: SandboxState, time: datetime) -> SandboxRecord:
+    """Return `record` in the state `to` since `time`. A state follows itself unnoticed.
 
     Raises:
         IllegalTransitionError: `to` cannot follow, or is ENDED: use `ended`.
@@ -40,17 +41,31 @@ def moved(record: SandboxRecord, to: SandboxState) -> SandboxRecord:
         return record
     if to is SandboxState.ENDED or to not in _FOLLOWS[record.state]:
         raise IllegalTransitionError(f"{record.sandbox_id}: {record.state} -> {to}")
-    return replace(record, state=to)
+    return replace(record, state=to, state_time=time)
+
+
+_DETAILS: Final[Mapping[EndCause, str]] = {
+    EndCause.DESTROYED: "Destroy was called.",
+    EndCause.LIFETIME_ENDED: "Its lifetime ended.",
+    EndCause.SETUP_FAILED: "A setup step failed.",
+    EndCause.CREATE_FAILED: "It could not be made ready.",
+    EndCause.CREATE_CANCELLED: "Its Create was cancelled.",
+    EndCause.LOST: "The backend no longer has it, and does not say why.",
+    EndCause.BACKEND_STOPPED: "The embedded backend stopped, and its sandboxes with it.",
+}
 
 
 def ended(
-    record: SandboxRecord, cause: EndCause, time: datetime, detail: str = ""
+    record: SandboxRecord,
+    cause: EndCause,
+    time: datetime,
+    setup_failure: SetupFailure | None = None,
 ) -> SandboxRecord:
     """Return `record` as its tombstone. The first cause stays: a second end changes nothing."""
     if record.state is SandboxState.ENDED:
         return record
-    end = End(time=time, cause=cause, detail=detail)
-    return replace(record, state=SandboxState.ENDED, end=end, traffic_token="")
+    end = End(time=time, cause=cause, detail=_DETAILS[cause], setup_failure=setup_failure)
+    return replace(record, state=SandboxState.ENDED, state_time=time, end=end, traffic_token="")
 
 
 def vanished(record: SandboxRecord, now: datetime) -> SandboxRecord:
@@ -61,7 +76,7 @@ def vanished(record: SandboxRecord, now: datetime) -> SandboxRecord:
     """
     if now >= record.expire_time:
         return ended(record, EndCause.LIFETIME_ENDED, record.expire_time)
-    return ended(record, EndCause.LOST, now, "The backend no longer has it.")
+    return ended(record, EndCause.LOST, now)
 
 
 def require_running(record: SandboxRecord) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from sandbox_service.domain.errors import SetupFailure
 from sandbox_service.domain.execs import ExecSpec
 
 
@@ -165,18 +166,30 @@ class CreateSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SetupResult:
+    """How a setup step went that did not fail."""
+
+    step_index: int
+    name: str
+    exec_id: str
+    duration: timedelta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class End:
     """How a sandbox ended: what a tombstone says.
 
     Attributes:
         time: When it was seen to have ended.
         cause: Why.
-        detail: One sentence for people. May be empty.
+        detail: One sentence for people.
+        setup_failure: Which step failed, if that is why.
     """
 
     time: datetime
     cause: EndCause
     detail: str = ""
+    setup_failure: SetupFailure | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,7 +199,10 @@ class SandboxRecord:
     Attributes:
         sandbox_id: The backend's own id.
         tenant: Whose it is.
-        template: The catalogue's name for it, or the backend's id.
+        template: The catalogue's name for it. Empty when a raw id was asked for.
+        backend_template_id: What the backend calls it.
+        state_time: Since when it is in its state.
+        setup_results: What became of its setup steps, as far as they are done.
         resources: What it has. None: the backend has not said yet.
         generation: Grows whenever the sandbox becomes another incarnation.
         expire_time: When its lifetime ends.
@@ -200,12 +216,15 @@ class SandboxRecord:
     owner: str
     state: SandboxState
     template: str
+    backend_template_id: str
     resources: Resources | None
     metadata: Mapping[str, str]
     create_time: datetime
+    state_time: datetime
     expire_time: datetime
     preview: PreviewSpec
     internet: InternetAccess
+    setup_results: tuple[SetupResult, ...] = ()
     artifact_globs: tuple[str, ...] = ()
     generation: int = 1
     idempotency_key: str = ""
@@ -222,28 +241,17 @@ class PhaseTiming:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SetupResult:
-    """How a setup step went that did not fail."""
-
-    step_index: int
-    name: str
-    exec_id: str
-    duration: timedelta
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Created:
     """What Create answers with.
 
     Attributes:
-        record: The sandbox. None when only validation was asked for.
+        record: The sandbox. Without an id when only validation was asked for.
         reused: Whether an earlier call with the same key made it.
     """
 
-    record: SandboxRecord | None
+    record: SandboxRecord
     reused: bool = False
     timings: tuple[PhaseTiming, ...] = ()
-    setup_results: tuple[SetupResult, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

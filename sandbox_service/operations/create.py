@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TypeVar
 
 import structlog
@@ -37,7 +37,6 @@ from sandbox_service.domain.sandboxes import (
     ReturnWhen,
     SandboxRecord,
     SandboxState,
-    SetupResult,
 )
 from sandbox_service.operations.execs import Execs
 from sandbox_service.operations.planning import Plan, Planner
@@ -103,7 +102,8 @@ class Create:
         """
         plan = await self._planner.plan(spec)
         if spec.validate_only:
-            return Created(record=None)
+            now = self._clock.now()
+            return Created(record=_record("", caller, spec, plan, now, now + plan.lifetime))
         if not spec.idempotency_key:
             return await self._make(caller, spec, plan, "")
         flight = self._flights.get((caller.tenant, spec.idempotency_key))
@@ -155,8 +155,7 @@ class Create:
             with suppress(StoreUnavailableError):
                 await self._store.free_intent(tenant, key)
             raise
-        if created.record is not None:
-            await self._store.complete_intent(tenant, key, created.record.sandbox_id)
+        await self._store.complete_intent(tenant, key, created.record.sandbox_id)
         return created
 
     async def _found(self, caller: Caller, held: Intent) -> Created:
@@ -205,32 +204,23 @@ class Create:
         except asyncio.CancelledError:
             asking.add_done_callback(self._destroy_unwanted)
             raise
-        record = SandboxRecord(
-            sandbox_id=seen.sandbox_id,
-            tenant=caller.tenant,
-            user=caller.user,
-            owner=spec.owner,
-            state=SandboxState.SETTING_UP,
-            template=plan.template,
+        record = _record(seen.sandbox_id, caller, spec, plan, seen.start_time, seen.end_time)
+        record = replace(
+            record,
             resources=seen.resources or plan.resources,
-            metadata=spec.metadata,
-            create_time=self._clock.now(),
-            expire_time=seen.end_time,
-            preview=spec.preview,
-            internet=spec.internet,
-            artifact_globs=spec.artifact_globs,
-            idempotency_key=spec.idempotency_key,
             traffic_token=seen.traffic_token,
         )
         self._metrics.sandboxes_created.labels(plan.template).inc()
-        if spec.return_when is ReturnWhen.CREATED:
-            await self._kept(record)
-            setup = asyncio.create_task(self._set_up(record, spec, timings))
+        await self._kept(record)
+        record = await self._undone_if_it_fails(record, self._fill(record, spec, timings))
+        if spec.return_when is ReturnWhen.READY or not spec.setup_steps:
+            record = await self._undone_if_it_fails(record, self._set_up(record, spec, timings))
+        else:
+            work = self._undone_if_it_fails(record, self._set_up(record, spec, timings))
+            setup = asyncio.create_task(work)
             self._setups.add(setup)
             setup.add_done_callback(self._setup_done)
-            return Created(record=record, timings=tuple(timings))
-        record, results = await self._set_up(record, spec, timings)
-        return Created(record=record, timings=tuple(timings), setup_results=results)
+        return Created(record=record, timings=tuple(timings))
 
     async def _kept(self, record: SandboxRecord) -> SandboxRecord:
         """Write the record; when that fails, do not leave a sandbox that nobody knows."""
@@ -240,44 +230,55 @@ class Create:
             await asyncio.shield(self._provider.destroy(record.sandbox_id))
             raise
 
+    async def _fill(
+        self, record: SandboxRecord, spec: CreateSpec, timings: list[PhaseTiming]
+    ) -> SandboxRecord:
+        """Write the initial files, and learn what only the backend knows."""
+        if record.resources is None:
+            record = await self._sandboxes.refreshed(record)
+        if spec.initial_files:
+            await self._timed(
+                timings,
+                "files",
+                lambda: write_initial_files(self._provider, record, spec.initial_files),
+            )
+        return record
+
     async def _set_up(
         self, record: SandboxRecord, spec: CreateSpec, timings: list[PhaseTiming]
-    ) -> tuple[SandboxRecord, tuple[SetupResult, ...]]:
-        """Write the files and run the steps. On any failure the sandbox is destroyed."""
-        await self._kept(record)
+    ) -> SandboxRecord:
+        """Run the setup steps, and say that the sandbox is ready."""
+        if spec.setup_steps:
+            results = await self._timed(
+                timings, "setup", lambda: run_setup(self._execs, record, spec.setup_steps)
+            )
+            record = replace(record, setup_results=results)
+        ready = lifecycle.moved(record, SandboxState.RUNNING, self._clock.now())
+        return await self._sandboxes.put(ready)
+
+    async def _undone_if_it_fails(
+        self, record: SandboxRecord, work: Awaitable[SandboxRecord]
+    ) -> SandboxRecord:
+        """Do a part of the work; when it fails, destroy the sandbox and say why it ended."""
         try:
-            if record.resources is None:
-                # A raw template's size is known to the backend alone.
-                record = await self._sandboxes.refreshed(record)
-            if spec.initial_files:
-                await self._timed(
-                    timings,
-                    "files",
-                    lambda: write_initial_files(self._provider, record, spec.initial_files),
-                )
-            results: tuple[SetupResult, ...] = ()
-            if spec.setup_steps:
-                results = await self._timed(
-                    timings, "setup", lambda: run_setup(self._execs, record, spec.setup_steps)
-                )
-            ready = lifecycle.moved(record, SandboxState.RUNNING)
-            return await self._sandboxes.put(ready), results
+            return await work
         except BaseException as error:
-            await asyncio.shield(self._undo(record, error))
+            await asyncio.shield(asyncio.create_task(self._undo(record, error)))
             raise
 
     async def _undo(self, record: SandboxRecord, error: BaseException) -> None:
-        cause = EndCause.CREATE_FAILED
+        cause, failure = EndCause.CREATE_FAILED, None
         if isinstance(error, SetupFailedError):
-            cause = EndCause.SETUP_FAILED
+            cause, failure = EndCause.SETUP_FAILED, error.failure
         elif isinstance(error, asyncio.CancelledError):
             cause = EndCause.CREATE_CANCELLED
+        self._sandboxes.ending(record.sandbox_id, cause, failure)
         try:
             await self._provider.destroy(record.sandbox_id)
         except SandboxError as failed:
             # Its lifetime ends it then; its metadata says whose it was.
             _log.warning("create.undo_failed", sandbox_id=record.sandbox_id, reason=failed.reason)
-        await self._sandboxes.end(record, cause, str(error))
+        await self._sandboxes.gone(record)
 
     def _destroy_unwanted(self, asking: asyncio.Task[object]) -> None:
         if asking.cancelled() or asking.exception() is not None:
@@ -302,6 +303,35 @@ class Create:
             took = time.monotonic() - began
             timings.append(PhaseTiming(phase, timedelta(seconds=took)))
             self._metrics.create_seconds.labels(phase).observe(took)
+
+
+def _record(
+    sandbox_id: str,
+    caller: Caller,
+    spec: CreateSpec,
+    plan: Plan,
+    create_time: datetime,
+    expire_time: datetime,
+) -> SandboxRecord:
+    """Return the record of a sandbox that is not ready yet, with its effective values."""
+    return SandboxRecord(
+        sandbox_id=sandbox_id,
+        tenant=caller.tenant,
+        user=caller.user,
+        owner=spec.owner,
+        state=SandboxState.SETTING_UP,
+        template=plan.template,
+        backend_template_id=plan.backend_id,
+        resources=plan.resources,
+        metadata=spec.metadata,
+        create_time=create_time,
+        state_time=create_time,
+        expire_time=expire_time,
+        preview=spec.preview,
+        internet=spec.internet,
+        artifact_globs=spec.artifact_globs,
+        idempotency_key=spec.idempotency_key,
+    )
 
 
 def _key_digest(intent: Intent) -> str:

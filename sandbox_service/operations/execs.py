@@ -16,7 +16,6 @@ from sandbox_service.domain import paths
 from sandbox_service.domain.errors import (
     DrainingError,
     ExecIdReusedError,
-    LanguageNotSupportedError,
     TooManyExecsError,
 )
 from sandbox_service.domain.execs import (
@@ -24,16 +23,17 @@ from sandbox_service.domain.execs import (
     ExecSpec,
     ExecSummary,
     Exited,
-    Fault,
     Heartbeat,
     Output,
     Positioned,
     SourceCode,
+    Stream,
 )
 from sandbox_service.domain.limits import Limits
 from sandbox_service.domain.ports import Catalogue, Clock, Process, ProcessSpec, SandboxProvider
 from sandbox_service.domain.sandboxes import Language, SandboxRecord
 from sandbox_service.operations.journal import Journal
+from sandbox_service.operations.languages import language_of
 from sandbox_service.operations.running_exec import Effective, RunningExec
 from sandbox_service.telemetry.metrics import Metrics
 
@@ -98,10 +98,17 @@ class Execs:
                 if not frames:
                     yield Positioned(Heartbeat(), reader.position, now)
             exited = await running.wait()
+            exited = replace(
+                exited,
+                stdout=reader.count(Stream.STDOUT, exited.stdout),
+                stderr=reader.count(Stream.STDERR, exited.stderr),
+            )
             yield Positioned(exited, reader.position, exited.end_time)
         finally:
             reader.leave()
             running.stop(Cause.CANCELLED)
+            # Nobody can come back for it in this version.
+            running.journal.discard()
 
     async def run_to_end(
         self, record: SandboxRecord, spec: ExecSpec, tail_bytes: int
@@ -132,7 +139,7 @@ class Execs:
         if self._draining:
             raise DrainingError("This instance is shutting down. Repeat the call.")
         effective = self._effective(record, spec)
-        language = self._language(record, spec)
+        language = language_of(spec.program, record.template, self._catalogue)
         if spec.cwd:
             spec = replace(spec, cwd=paths.absolute(spec.cwd, "cwd"))
         self._take_slot(record.sandbox_id, effective.exec_id)
@@ -157,10 +164,10 @@ class Execs:
         for running in self._by_sandbox.get(record.sandbox_id, {}).values():
             running.lifetime_extended(left)
 
-    def expect_loss(self, sandbox_id: str, fault: Fault) -> None:
-        """Note, before a sandbox is ended, who is responsible for what is lost with it."""
+    def expect_loss(self, sandbox_id: str) -> None:
+        """Note, before a caller ends a sandbox, that what ends with it was cancelled."""
         for running in self._by_sandbox.get(sandbox_id, {}).values():
-            running.expect_loss(fault)
+            running.expect_loss()
 
     def forget(self, sandbox_id: str) -> None:
         """Drop what is remembered of a sandbox that ended."""
@@ -278,22 +285,6 @@ class Execs:
             kill_grace=self._limits.kill_grace if spec.kill_grace is None else spec.kill_grace,
             heartbeat_interval=spec.heartbeat_interval or self._limits.heartbeat_interval,
         )
-
-    def _language(self, record: SandboxRecord, spec: ExecSpec) -> Language | None:
-        """Return how to run the spec's source code; None when it is no source code."""
-        if not isinstance(spec.program, SourceCode):
-            return None
-        name = spec.program.language
-        language = self._catalogue.languages.get(name)
-        offered = {it.name: it.languages for it in self._catalogue.templates}
-        # A raw template id is not in the catalogue: what it can run, it can run.
-        if language is None or name not in offered.get(record.template, (name,)):
-            raise LanguageNotSupportedError(
-                f"The template {record.template!r} does not run {name!r}. "
-                "GetCapabilities lists what each runs.",
-                metadata={"language": name, "template": record.template},
-            )
-        return language
 
 
 def _backstop(timeout: timedelta | None, grace: timedelta) -> timedelta | None:

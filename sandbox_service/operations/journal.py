@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sandbox_service.domain.execs import Gap, Output, Position, Stream
+from sandbox_service.domain.execs import Gap, Output, OutputCount, Position, Stream
 from sandbox_service.domain.limits import (
     OUTPUT_FRAME_BYTES,
     OUTPUT_FRAME_INTERVAL_S,
@@ -48,8 +48,10 @@ class Journal:
         self._size = 0
         self._written = 0
         self._offsets = dict.fromkeys(Stream, 0)
+        self._dropped = dict.fromkeys(Stream, 0)  # Up to where each stream is gone.
         self._readers: list[JournalReader] = []
         self._room: asyncio.Future[None] | None = None
+        self._discarding = False
         self.closed = False
 
     @property
@@ -62,21 +64,26 @@ class Journal:
         """Whether the writer waits for room."""
         return self._room is not None and not self._room.done()
 
+    @property
+    def _waits(self) -> bool:
+        return self._block and not self.closed and not self._discarding
+
     async def write(self, stream: Stream, data: bytes) -> None:
-        """Append output; wait for room if this journal blocks."""
-        self._chunks.append(_Chunk(stream, self._offsets[stream], data))
-        self._offsets[stream] += len(data)
-        self._grow(len(data))
-        self._written += len(data)
-        for reader in self._readers:
-            reader.wake()
-        if self._size <= self.limit:
-            return
-        while self._block and not self.closed and self._ahead_of_fastest() > self.limit:
+        """Append output; wait for room first, if this journal blocks."""
+        size = len(data)
+        while self._waits and 0 < self._ahead_of_fastest() > self.limit - size:
             self._room = asyncio.get_running_loop().create_future()
             await self._room
-        while self._size > self.limit and len(self._chunks) > 1:
+        if self._discarding:
+            return
+        while self._chunks and self._size > self.limit - size:
             self._drop_oldest()
+        self._chunks.append(_Chunk(stream, self._offsets[stream], data))
+        self._offsets[stream] += size
+        self._written += size
+        self._grow(size)
+        for reader in self._readers:
+            reader.wake()
 
     def close(self) -> None:
         """Say that nothing more will be written; readers end when they have read all."""
@@ -87,8 +94,7 @@ class Journal:
 
     def discard(self) -> None:
         """Drop what is kept and whatever comes: nobody will read it."""
-        self._block = False
-        self.limit = 0
+        self._discarding = True
         while self._chunks:
             self._drop_oldest()
         self._make_room()
@@ -109,7 +115,9 @@ class Journal:
         self._on_size(by)
 
     def _drop_oldest(self) -> None:
-        self._grow(-len(self._chunks.popleft().data))
+        chunk = self._chunks.popleft()
+        self._dropped[chunk.stream] = chunk.offset + len(chunk.data)
+        self._grow(-len(chunk.data))
         self._first += 1
 
     def _make_room(self) -> None:
@@ -123,8 +131,8 @@ class Journal:
         oldest = min((reader.next for reader in self._readers), default=self._first)
         while self._first < oldest:
             self._drop_oldest()
-        if self._ahead_of_fastest() <= self.limit:
-            self._make_room()
+        # The writer looks for itself whether that is enough for what it has.
+        self._make_room()
 
     def _left(self, reader: JournalReader) -> None:
         self._readers.remove(reader)
@@ -150,6 +158,7 @@ class JournalReader:
         self.next = first
         self.consumed = consumed
         self._offsets = dict.fromkeys(Stream, 0)
+        self._given = dict.fromkeys(Stream, 0)
         self._waiter: asyncio.Future[None] | None = None
         self._wanted = 1
         self._last_frame = 0.0
@@ -159,6 +168,10 @@ class JournalReader:
         """How far this reader has come."""
         seen = self._offsets
         return Position(max(seen[Stream.STDOUT], seen[Stream.PTY]), seen[Stream.STDERR])
+
+    def count(self, stream: Stream, written: OutputCount) -> OutputCount:
+        """Return how much of a stream was written, and how much of it this reader was given."""
+        return OutputCount(written.produced_bytes, self._given[stream])
 
     @property
     def available(self) -> int:
@@ -222,6 +235,12 @@ class JournalReader:
         if self.next < journal._first:
             self.consumed = journal._written - journal._size
             self.next = journal._first
+            # Also of a stream that nothing more comes from: silence is not completeness.
+            for dropped, end in journal._dropped.items():
+                missing = end - self._offsets[dropped]
+                if missing > 0:
+                    frames.append(Gap(dropped, self._offsets[dropped], missing))
+                    self._offsets[dropped] = end
 
         def flush() -> None:
             nonlocal size
@@ -229,6 +248,7 @@ class JournalReader:
                 offset = self._offsets[stream]
                 frames.append(Output(stream, run[0] if len(run) == 1 else b"".join(run), offset))
                 self._offsets[stream] += size
+                self._given[stream] += size
                 run.clear()
                 size = 0
 
@@ -239,11 +259,6 @@ class JournalReader:
             if chunk.stream is not stream or size + len(chunk.data) > OUTPUT_FRAME_BYTES:
                 flush()
                 stream = chunk.stream
-            missing = chunk.offset - self._offsets[stream] - size
-            if missing > 0:
-                flush()
-                frames.append(Gap(stream, self._offsets[stream], missing))
-                self._offsets[stream] = chunk.offset
             run.append(chunk.data)
             size += len(chunk.data)
             total += len(chunk.data)

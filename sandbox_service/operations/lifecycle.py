@@ -6,14 +6,11 @@ import asyncio
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from sandbox_service.domain import lifecycle
 from sandbox_service.domain.errors import (
     GenerationMismatchError,
     LifetimeNotExtendedError,
     LifetimeTooLongError,
-    SandboxEndedError,
 )
-from sandbox_service.domain.execs import Fault
 from sandbox_service.domain.identity import Caller
 from sandbox_service.domain.limits import Limits
 from sandbox_service.domain.ports import Clock, SandboxProvider
@@ -86,15 +83,20 @@ class Lifecycle:
             SandboxNotFoundError, SandboxEndedError, SandboxPausedError,
             GenerationMismatchError: Not this one, or not now.
         """
-        record = await self._sandboxes.running(caller, sandbox_id)
-        _require_generation(record, if_generation)
+        async with self._sandboxes.using(caller, sandbox_id) as record:
+            _require_generation(record, if_generation)
+            return await self._extend(record, expire_time)
+
+    async def _extend(
+        self, record: SandboxRecord, expire_time: datetime
+    ) -> tuple[SandboxRecord, bool]:
         if expire_time == record.expire_time:
             return record, False
         if expire_time < record.expire_time:
             raise LifetimeNotExtendedError(
                 f"The sandbox lives until {record.expire_time.isoformat()}; lifetimes only grow.",
                 metadata={
-                    "sandbox_id": sandbox_id,
+                    "sandbox_id": record.sandbox_id,
                     "expire_time": record.expire_time.isoformat(),
                 },
             )
@@ -104,24 +106,16 @@ class Lifecycle:
                 f"A sandbox may live for {self._limits.lifetime_max} from now. Ask for no more.",
                 metadata={"max_seconds": str(int(self._limits.lifetime_max.total_seconds()))},
             )
-        try:
-            await self._provider.set_lifetime(sandbox_id, left)
-        except SandboxEndedError:
-            gone = await self._sandboxes.reconciled(record, None)
-            lifecycle.require_running(gone)
-            raise
+        await self._provider.set_lifetime(record.sandbox_id, left)
         extended = await self._sandboxes.put(replace(record, expire_time=expire_time))
         self._execs.lifetime_extended(extended)
         return extended, True
 
     async def _destroy(self, record: SandboxRecord) -> Destroyed:
-        self._execs.expect_loss(record.sandbox_id, Fault.CALLER)
+        self._execs.expect_loss(record.sandbox_id)
+        self._sandboxes.ending(record.sandbox_id, EndCause.DESTROYED)
         was_there = await self._provider.destroy(record.sandbox_id)
-        if was_there:
-            ended = await self._sandboxes.end(record, EndCause.DESTROYED)
-        else:
-            ended = await self._sandboxes.reconciled(record, None)
-        return Destroyed(ended, already_ended=not was_there)
+        return Destroyed(await self._sandboxes.gone(record), already_ended=not was_there)
 
 
 def _require_generation(record: SandboxRecord, wanted: int | None) -> None:

@@ -19,6 +19,7 @@ from sandbox_service.domain.sandboxes import (
     Resources,
     Template,
 )
+from sandbox_service.operations.languages import language_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +27,7 @@ class Plan:
     """What a request comes to.
 
     Attributes:
-        template: The name that callers know it by.
+        template: The name that callers know it by. Empty for a raw id.
         backend_id: What the backend calls the template.
         resources: What it has. None: only the backend knows.
     """
@@ -71,19 +72,23 @@ class Planner:
                 metadata={"backend": info.kind, "policy": "egress_default=DENY"},
             )
         if spec.backend_template_id:
-            return Plan(
-                template=spec.backend_template_id,
+            plan = Plan(
+                template="",
                 backend_id=spec.backend_template_id,
                 resources=None,
                 lifetime=lifetime,
             )
-        template = self._template(spec)
-        return Plan(
-            template=template.name,
-            backend_id=template.backend_id,
-            resources=template.resources,
-            lifetime=lifetime,
-        )
+        else:
+            template = self._template(spec)
+            plan = Plan(
+                template=template.name,
+                backend_id=template.backend_id,
+                resources=template.resources,
+                lifetime=lifetime,
+            )
+        for step in spec.setup_steps:
+            language_of(step.exec.program, plan.template, self._catalogue)
+        return plan
 
     def _template(self, spec: CreateSpec) -> Template:
         offered = self._catalogue.templates

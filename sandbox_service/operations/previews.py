@@ -35,9 +35,9 @@ class Previews:
             SandboxNotFoundError, SandboxEndedError, SandboxPausedError: Not this
                 one, or not now.
         """
-        record = await self._sandboxes.running(caller, sandbox_id)
-        preview = self.locate(record, port)
-        return record, replace(preview, state=await self.wait(record, preview.port, wait))
+        async with self._sandboxes.using(caller, sandbox_id) as record:
+            preview = self.locate(record, port)
+            return record, replace(preview, state=await self.wait(record, preview.port, wait))
 
     def locate(self, record: SandboxRecord, port: int | None = None) -> Preview:
         """Return where a port is found, without looking. None: the sandbox's own."""

@@ -43,9 +43,22 @@ _END_AFTER_KILL_S: Final = 5.0
 _SHOWN: Final = 256
 
 _FAULTS: Final = {
+    Cause.EXIT: Fault.USER,
+    Cause.SIGNAL: Fault.USER,
     Cause.TIMEOUT: Fault.USER,
-    Cause.CANCELLED: Fault.CALLER,
     Cause.OUTPUT_LIMIT: Fault.USER,
+    Cause.CANCELLED: Fault.CALLER,
+    Cause.SANDBOX_LOST: Fault.INFRA,
+    Cause.BACKEND: Fault.INFRA,
+}
+
+_MESSAGES: Final = {
+    Cause.SIGNAL: "A signal ended the program.",
+    Cause.TIMEOUT: "The program ran longer than it may, and was killed.",
+    Cause.OUTPUT_LIMIT: "The program wrote more than it may, and was killed.",
+    Cause.CANCELLED: "The program was ended because its caller left or ended the sandbox.",
+    Cause.SANDBOX_LOST: "The sandbox ended under the program.",
+    Cause.BACKEND: "Contact with the backend was lost; what became of the program is not known.",
 }
 
 _log = structlog.get_logger(__name__)
@@ -112,7 +125,7 @@ class RunningExec:
         self._produced = dict.fromkeys(Stream, 0)
         self._kept = dict.fromkeys(Stream, 0)
         self._killer: asyncio.Task[None] | None = None
-        self._lost_fault = Fault.INFRA
+        self._lost_cause = Cause.SANDBOX_LOST
         self._timer = self._armed(effective.timeout)
         self._reading = asyncio.create_task(self._read())
         self._running = asyncio.create_task(self._run())
@@ -172,9 +185,9 @@ class RunningExec:
         self._timer.cancel()
         self._timer = self._armed(left)
 
-    def expect_loss(self, fault: Fault) -> None:
-        """Note that the sandbox is about to end, and who is responsible."""
-        self._lost_fault = fault
+    def expect_loss(self) -> None:
+        """Note that a caller is about to end the sandbox, and the program with it."""
+        self._lost_cause = Cause.CANCELLED
 
     async def wait(self) -> Exited:
         """Wait until it has ended."""
@@ -225,15 +238,11 @@ class RunningExec:
         try:
             return self._ended(await self._reading)
         except SandboxEndedError:
-            return self._exited(
-                Cause.SANDBOX_LOST, self._lost_fault, message="The sandbox ended under the program."
-            )
+            return self._exited(self._lost_cause)
         except SandboxError as error:
             _log.warning("exec.contact_lost", exec_id=self.effective.exec_id, reason=error.reason)
             self.stop(Cause.BACKEND)
-            return self._exited(
-                Cause.BACKEND, Fault.INFRA, message="Contact with the backend was lost."
-            )
+            return self._exited(Cause.BACKEND)
         except asyncio.CancelledError:
             # Either this exec's own killer gave up, or the process ends.
             if self._stop_cause is None or not self._reading.cancelled():
@@ -280,26 +289,22 @@ class RunningExec:
         """Say how it ended. None: it was killed, and the backend never reported its end."""
         if end is None:
             end = ProcessEnd(None, "")
-        cause = Cause.SIGNAL if end.signal else Cause.EXIT
-        fault = Fault.NONE if end.exit_code == 0 else Fault.USER
-        if self._stop_cause is not None:
-            cause, fault = self._stop_cause, _FAULTS.get(self._stop_cause, Fault.INFRA)
-        return self._exited(cause, fault, end)
+        cause = self._stop_cause or (Cause.SIGNAL if end.signal else Cause.EXIT)
+        return self._exited(cause, end)
 
-    def _exited(
-        self, cause: Cause, fault: Fault, end: ProcessEnd | None = None, message: str = ""
-    ) -> Exited:
+    def _exited(self, cause: Cause, end: ProcessEnd | None = None) -> Exited:
+        well = cause is Cause.EXIT and end is not None and end.exit_code == 0
         ran = time.monotonic() - self._began
         drained = 0.0 if end is None else end.drain_s
         return Exited(
             exec_id=self.effective.exec_id,
             cause=cause,
-            fault=fault,
+            fault=Fault.NONE if well else _FAULTS[cause],
             exit_code=None if end is None else end.exit_code,
             signal="" if end is None else end.signal,
             output_still_open=end is not None and end.output_still_open,
             truncated=self._truncated,
-            message=message,
+            message=_MESSAGES.get(cause, ""),
             end_time=self._clock.now(),
             stdout=self._count(Stream.STDOUT),
             stderr=self._count(Stream.STDERR),

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import hashlib
 import json
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -16,7 +18,13 @@ from weakref import WeakValueDictionary
 import structlog
 
 from sandbox_service.domain import lifecycle
-from sandbox_service.domain.errors import InvalidPageTokenError, SandboxNotFoundError
+from sandbox_service.domain.errors import (
+    InvalidPageTokenError,
+    PermissionDeniedError,
+    SandboxEndedError,
+    SandboxNotFoundError,
+    SetupFailure,
+)
 from sandbox_service.domain.identity import Caller
 from sandbox_service.domain.limits import TOMBSTONE_RETENTION
 from sandbox_service.domain.ports import (
@@ -38,6 +46,7 @@ from sandbox_service.telemetry.metrics import Metrics
 _log = structlog.get_logger(__name__)
 
 _KEPT: Final = 10_000
+_ROUNDING: Final = timedelta(seconds=2)
 _SETTLING: Final = timedelta(seconds=10)
 """How new a sandbox may be and still be missing from the backend's list, which lags."""
 
@@ -71,6 +80,12 @@ class Query:
     tenant: str = ""
     metadata: Mapping[str, str]
 
+    def digest(self, tenant: str) -> str:
+        """Return what tells this list from others: a page of one is none of another."""
+        filters = [tenant, sorted(self.states), self.template, self.owner]
+        text = json.dumps([*filters, sorted(self.metadata.items())])
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
 
 class Sandboxes:
     """Every sandbox that the store knows, and the backend's word on each.
@@ -94,6 +109,7 @@ class Sandboxes:
         self._clock = clock
         self._metrics = metrics
         self._kept: OrderedDict[str, SandboxRecord] = OrderedDict()
+        self._ending: dict[str, tuple[EndCause, SetupFailure | None]] = {}
         self._on_ended: list[Callable[[str], None]] = []
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
@@ -114,16 +130,25 @@ class Sandboxes:
             raise SandboxNotFoundError.of(sandbox_id)
         return record
 
-    async def running(self, caller: Caller, sandbox_id: str) -> SandboxRecord:
-        """Return a sandbox of the caller's in which programs can run.
+    @asynccontextmanager
+    async def using(self, caller: Caller, sandbox_id: str) -> AsyncIterator[SandboxRecord]:
+        """Give a sandbox of the caller's in which programs can run, for as long as it is used.
+
+        Should it turn out to be gone, that is written down, and told as what it is.
 
         Raises:
             SandboxNotFoundError: There is none, or it is another tenant's.
             SandboxEndedError, SandboxPausedError, SandboxNotReadyError: Not now.
         """
         record = await self.find(caller, sandbox_id)
+        if self._clock.now() >= record.expire_time:
+            record = await self.refreshed(record)
         lifecycle.require_running(record)
-        return record
+        try:
+            yield record
+        except SandboxEndedError:
+            lifecycle.require_running(await self.refreshed(record))
+            raise
 
     async def put(self, record: SandboxRecord) -> SandboxRecord:
         """Write a record, and count what it means.
@@ -135,14 +160,18 @@ class Sandboxes:
             before = self._kept.get(record.sandbox_id)
             if before is not None and before.end is not None and record.end is None:
                 lifecycle.require_running(before)
-            await self._store.put(record)
-            self._keep(record)
+            await self._write(before, record)
+        return record
+
+    async def _write(self, before: SandboxRecord | None, record: SandboxRecord) -> None:
+        """Write a record, with its lock held."""
+        await self._store.put(record)
+        self._keep(record)
         self._count(before, record)
         if record.end is not None and (before is None or before.end is None):
             self._metrics.sandboxes_ended.labels(record.end.cause.value).inc()
             for told in self._on_ended:
                 told(record.sandbox_id)
-        return record
 
     async def load(self) -> None:
         """Read what lives, so that the gauges are right from the start."""
@@ -171,9 +200,30 @@ class Sandboxes:
         """Return the lock under which a sandbox's record is written: one change at a time."""
         return self._locks.setdefault(sandbox_id, asyncio.Lock())
 
-    async def end(self, record: SandboxRecord, cause: EndCause, detail: str = "") -> SandboxRecord:
-        """Write a sandbox's tombstone."""
-        return await self.put(lifecycle.ended(record, cause, self._clock.now(), detail))
+    def ending(
+        self, sandbox_id: str, cause: EndCause, setup_failure: SetupFailure | None = None
+    ) -> None:
+        """Note why a sandbox is about to end, before it is: whoever looks meanwhile knows too.
+
+        The first cause stays.
+        """
+        self._ending.setdefault(sandbox_id, (cause, setup_failure))
+
+    async def gone(self, record: SandboxRecord) -> SandboxRecord:
+        """Write the tombstone of a sandbox that the backend no longer has."""
+        async with self._writing(record.sandbox_id):
+            # Another task may have seen it too, or known why.
+            record = self._kept.get(record.sandbox_id, record)
+            now = self._clock.now()
+            if record.sandbox_id in self._ending:
+                cause, failure = self._ending[record.sandbox_id]
+                ended = lifecycle.ended(record, cause, now, failure)
+            else:
+                ended = lifecycle.vanished(record, now)
+            if ended != record:
+                await self._write(record, ended)
+            self._ending.pop(record.sandbox_id, None)
+            return ended
 
     async def refreshed(self, record: SandboxRecord) -> SandboxRecord:
         """Ask the backend about a sandbox, and write down what has changed."""
@@ -188,12 +238,13 @@ class Sandboxes:
         if record.state is SandboxState.ENDED:
             return record
         if seen is None:
-            return await self.put(lifecycle.vanished(record, self._clock.now()))
+            return await self.gone(record)
         updated = record
         if record.state in (SandboxState.RUNNING, SandboxState.PAUSED):
             state = SandboxState.RUNNING if seen.running else SandboxState.PAUSED
-            updated = lifecycle.moved(record, state)
-        if seen.end_time > record.create_time and seen.end_time != record.expire_time:
+            updated = lifecycle.moved(record, state, self._clock.now())
+        # The backend counts in whole seconds from when it was asked.
+        if abs(seen.end_time - record.expire_time) > _ROUNDING:
             updated = replace(updated, expire_time=seen.end_time)
         if seen.resources is not None and seen.resources != record.resources:
             updated = replace(updated, resources=seen.resources)
@@ -211,9 +262,14 @@ class Sandboxes:
         if caller.fleet:
             tenant = query.tenant
         elif query.tenant not in ("", caller.tenant):
-            return [], ""
+            raise PermissionDeniedError(
+                "Only the fleet role sees other tenants' sandboxes.",
+                metadata={"required_role": "fleet"},
+            )
         if not query.states:
             return [], ""
+        mark = query.digest(tenant)
+        before = _decode_token(query.page_token, mark)
         await self._reconcile_all(tenant)
         size = min(query.page_size or 100, 1000)
         found = await self._store.list(
@@ -223,12 +279,12 @@ class Sandboxes:
                 template=query.template,
                 owner=query.owner,
                 metadata=query.metadata,
-                before=_decode_token(query.page_token),
+                before=before,
             ),
             size + 1,
         )
         page = found[:size]
-        return page, _encode_token(page[-1]) if len(found) > size else ""
+        return page, _encode_token(page[-1], mark) if len(found) > size else ""
 
     def reserved_metadata(self, caller: Caller, key_digest: str) -> dict[str, str]:
         """Return what is written on a sandbox, so that it is found again without the store."""
@@ -268,10 +324,12 @@ class Sandboxes:
                 user=seen.metadata.get(USER, ""),
                 owner="",
                 state=SandboxState.RUNNING if seen.running else SandboxState.PAUSED,
-                template=seen.template_id,
+                template="",
+                backend_template_id=seen.template_id,
                 resources=seen.resources,
                 metadata=own,
                 create_time=seen.start_time,
+                state_time=seen.start_time,
                 expire_time=seen.end_time,
                 preview=PreviewSpec(),
                 internet=InternetAccess.BACKEND_DEFAULT,
@@ -291,19 +349,22 @@ class Sandboxes:
             self._kept.popitem(last=False)
 
 
-def _encode_token(last: SandboxRecord) -> str:
+def _encode_token(last: SandboxRecord, mark: str) -> str:
     micros = round(last.create_time.timestamp() * 1_000_000)
-    return base64.urlsafe_b64encode(json.dumps([micros, last.sandbox_id]).encode()).decode()
+    return base64.urlsafe_b64encode(json.dumps([micros, last.sandbox_id, mark]).encode()).decode()
 
 
-def _decode_token(token: str) -> tuple[datetime, str] | None:
+def _decode_token(token: str, mark: str) -> tuple[datetime, str] | None:
+    """Return where the page begins; refuses a token of another list."""
     if not token:
         return None
     try:
-        micros, sandbox_id = json.loads(base64.urlsafe_b64decode(token.encode()))
+        micros, sandbox_id, marked = json.loads(base64.urlsafe_b64decode(token.encode()))
         time = datetime.fromtimestamp(0, UTC) + timedelta(microseconds=int(micros))
-        return time, str(sandbox_id)
+        if marked == mark:
+            return time, str(sandbox_id)
     except (ValueError, TypeError, OverflowError, binascii.Error):
-        raise InvalidPageTokenError(
-            "The page token is none of this list's. Begin again without one."
-        ) from None
+        pass
+    raise InvalidPageTokenError(
+        "The page token is none of this list's. Begin again without one, or with the same filters."
+    )

@@ -53,12 +53,15 @@ async def run_setup(
 ) -> tuple[SetupResult, ...]:
     """Run the steps one after another.
 
+    Steps without names or ids are numbered from 1: `step-1`, with the exec `setup-1`.
+
     Raises:
         SetupFailedError: One failed; those after it were not run.
     """
     results = []
-    for index, step in enumerate(steps):
-        spec = step.exec if step.exec.exec_id else replace(step.exec, exec_id=f"setup-{index}")
+    for index, unnamed in enumerate(steps):
+        step = replace(unnamed, name=unnamed.name or f"step-{index + 1}")
+        spec = replace(step.exec, exec_id=step.exec.exec_id or f"setup-{index + 1}")
         began = time.monotonic()
         exited, tail = await execs.run_to_end(record, spec, SETUP_OUTPUT_TAIL_BYTES)
         if exited.cause is not Cause.EXIT or exited.exit_code != 0:

@@ -64,16 +64,16 @@ class TrustedPeers:
             )
         tenant = metadata.get(TENANT_HEADER, "")
         user = metadata.get(USER_HEADER, "")
-        if not tenant:
+        if not _NAME.fullmatch(tenant):
             raise TenantRequiredError(
-                f"The call names no tenant. Set the metadata {TENANT_HEADER}.",
+                f"The call names no tenant. Set the metadata {TENANT_HEADER} to a name of "
+                "1 to 128 visible ASCII characters.",
                 metadata={"header": TENANT_HEADER},
             )
-        for header, value in ((TENANT_HEADER, tenant), (USER_HEADER, user)):
-            if value and not _NAME.fullmatch(value):
-                raise InvalidRequestError.of(
-                    header, "has to be 1 to 128 visible ASCII characters", "metadata"
-                )
+        if user and not _NAME.fullmatch(user):
+            raise InvalidRequestError.of(
+                USER_HEADER, "has to be 1 to 128 visible ASCII characters", "metadata"
+            )
         return Caller(
             tenant=tenant,
             user=user,

@@ -36,13 +36,13 @@ _KINDS: Final = {
 
 
 def implemented(servicers: Mapping[str, object]) -> dict[str, bool]:
-    """Return `Service/Method` of the whole contract, and whether it is served.
+    """Return `package.Service/Method` of the whole contract, and whether it is served.
 
     Args:
         servicers: By the service's full name.
     """
     return {
-        f"{service.name}/{method.name}": hasattr(servicers.get(service.full_name), method.name)
+        f"{service.full_name}/{method.name}": hasattr(servicers.get(service.full_name), method.name)
         for service in SERVICES
         for method in service.methods
     }

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import asdict
+from datetime import timedelta
+from typing import Any, Final
 
+from sandbox_service.domain.errors import SetupFailure
 from sandbox_service.domain.ports import Intent
 from sandbox_service.domain.sandboxes import (
     End,
@@ -17,7 +21,10 @@ from sandbox_service.domain.sandboxes import (
     Resources,
     SandboxRecord,
     SandboxState,
+    SetupResult,
 )
+
+_MICROSECOND: Final = timedelta(microseconds=1)
 
 Row = Mapping[Any, Any]
 """A row by column name. Times are aware datetimes: `schema.UtcTime` does the rest.
@@ -36,21 +43,25 @@ def record_row(record: SandboxRecord) -> dict[str, Any]:
         "owner": record.owner,
         "state": record.state.value,
         "template": record.template,
+        "backend_template_id": record.backend_template_id,
         "cpu_count": resources.cpu_count if resources else None,
         "memory_mib": resources.memory_mib if resources else None,
         "metadata": _mapping_text(record.metadata),
         "create_time": record.create_time,
+        "state_time": record.state_time,
         "expire_time": record.expire_time,
         "preview_port": record.preview.port,
         "preview_access": record.preview.access.value,
         "internet": record.internet.value,
         "artifact_globs": json.dumps(record.artifact_globs),
+        "setup_results": json.dumps([_setup_text(it) for it in record.setup_results]),
         "generation": record.generation,
         "idempotency_key": record.idempotency_key,
         "traffic_token": record.traffic_token,
         "end_time": end.time if end else None,
         "end_cause": end.cause.value if end else None,
         "end_detail": end.detail if end else None,
+        "end_setup_failure": _failure_text(end.setup_failure) if end else None,
     }
 
 
@@ -63,13 +74,16 @@ def row_record(row: Row) -> SandboxRecord:
         owner=row["owner"],
         state=SandboxState(row["state"]),
         template=row["template"],
+        backend_template_id=row["backend_template_id"],
         resources=_row_resources(row),
         metadata=json.loads(row["metadata"]),
         create_time=row["create_time"],
+        state_time=row["state_time"],
         expire_time=row["expire_time"],
         preview=PreviewSpec(port=row["preview_port"], access=PreviewAccess(row["preview_access"])),
         internet=InternetAccess(row["internet"]),
         artifact_globs=tuple(json.loads(row["artifact_globs"])),
+        setup_results=tuple(_text_setup(it) for it in json.loads(row["setup_results"])),
         generation=row["generation"],
         idempotency_key=row["idempotency_key"],
         traffic_token=row["traffic_token"],
@@ -86,7 +100,37 @@ def _row_resources(row: Row) -> Resources | None:
 def _row_end(row: Row) -> End | None:
     if row["end_time"] is None:
         return None
-    return End(time=row["end_time"], cause=EndCause(row["end_cause"]), detail=row["end_detail"])
+    return End(
+        time=row["end_time"],
+        cause=EndCause(row["end_cause"]),
+        detail=row["end_detail"],
+        setup_failure=_text_failure(row["end_setup_failure"]),
+    )
+
+
+def _setup_text(result: SetupResult) -> dict[str, Any]:
+    return {
+        **asdict(result),
+        "duration": result.duration // _MICROSECOND,
+    }
+
+
+def _text_setup(it: Mapping[str, Any]) -> SetupResult:
+    return SetupResult(**{**it, "duration": it["duration"] * _MICROSECOND})
+
+
+def _failure_text(failure: SetupFailure | None) -> str | None:
+    if failure is None:
+        return None
+    tail = base64.b64encode(failure.output_tail).decode("ascii")
+    return json.dumps({**asdict(failure), "output_tail": tail})
+
+
+def _text_failure(text: str | None) -> SetupFailure | None:
+    if text is None:
+        return None
+    it = json.loads(text)
+    return SetupFailure(**{**it, "output_tail": base64.b64decode(it["output_tail"])})
 
 
 def intent_row(intent: Intent) -> dict[str, Any]:

@@ -1,39 +1,30 @@
-"""Sandboxes that many tests share, for a new one each would take most of their time."""
+"""A sandbox that many tests share, for a new one each would take most of their time.
+
+gRPC's own threads serve one event loop per process well, and several badly: tests that
+call the service share one loop, for which they set `loop_scope="session"`.
+"""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
-import pytest
+import pytest_asyncio
 
-from tests.support.calls import Box, Client, new_tenant
+from tests.support.calls import Box, Client
 from tests.support.service import Service
 
 
-@pytest.fixture(scope="session")
-def shared_sandbox(service: Service) -> Iterator[tuple[str, str]]:
-    """A tenant and its sandbox, for tests that leave no traces in it."""
-    tenant = new_tenant()
-
-    async def create() -> str:
-        async with Client.connected(service.grpc_address, tenant) as client:
-            answer = await client.create(lifetime={"seconds": 3600})
-            return answer.sandbox.sandbox_id
-
-    async def destroy(sandbox_id: str) -> None:
-        async with Client.connected(service.grpc_address, tenant) as client:
-            await client.destroy(sandbox_id)
-
-    sandbox_id = asyncio.run(create())
-    yield tenant, sandbox_id
-    asyncio.run(destroy(sandbox_id))
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def shared_box(service: Service) -> AsyncIterator[Box]:
+    """A sandbox for as long as the tests run."""
+    async with Client.connected(service.grpc_address) as client:
+        yield await client.sandbox(lifetime={"seconds": 3600})
+        await client.destroy_all()
 
 
-@pytest.fixture
-async def box(service: Service, shared_sandbox: tuple[str, str]) -> AsyncIterator[Box]:
+@pytest_asyncio.fixture(loop_scope="session")
+async def box(service: Service, shared_box: Box) -> AsyncIterator[Box]:
     """The shared sandbox, over a connection of the test's own."""
-    tenant, sandbox_id = shared_sandbox
     service.mark()
-    async with Client.connected(service.grpc_address, tenant) as client:
-        yield Box(client, sandbox_id)
+    async with Client.connected(service.grpc_address, shared_box.client.tenant) as client:
+        yield Box(client, shared_box.sandbox_id)

@@ -8,7 +8,9 @@ import os
 import pytest
 from miosa.sandbox import v1 as pb
 
-from tests.support.calls import failure, source, until
+from tests.support.calls import failure, first_output, source, until
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 async def test_a_shell_command_streams_both_outputs_and_its_exit_code(box):
@@ -318,9 +320,7 @@ async def test_heartbeats_come_while_a_program_is_silent(box):
 async def test_running_execs_are_seen_in_status_and_gone_afterwards(box):
     """What runs is part of a sandbox's state."""
     call = box.exec("echo x; sleep 30", exec_id="seen-1")
-    async for response in call:
-        if response.event.HasField("output"):
-            break
+    await first_output(call)
     status = await box.client.status(box.sandbox_id)
     (seen,) = [it for it in status.running_execs if it.exec_id == "seen-1"]
     call.cancel()

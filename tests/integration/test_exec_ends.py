@@ -13,8 +13,10 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 from miosa.sandbox import v1 as pb
 
-from tests.support.calls import Ran, unlikely, until
+from tests.support.calls import Ran, events, first_output, unlikely, until
 from tests.support.service import REPOSITORY, environment
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 def tree(mark: int) -> str:
@@ -28,9 +30,7 @@ def tree(mark: int) -> str:
 
 async def started(box, call, mark, count=7):
     """Read until the program has written, and wait until its processes are there."""
-    async for response in call:
-        if response.event.HasField("output"):
-            break
+    await first_output(call)
 
     async def all_there():
         return len(await box.having(mark)) >= count
@@ -196,8 +196,7 @@ async def test_a_cancel_ends_a_program_whose_output_nobody_read(box, service):
     """A writer that waits for room in the journal is ended like any other."""
     mark = unlikely()
     call = box.exec(f"sleep {mark} & yes")
-    await call.read()
-    await call.read()
+    await events(call, 2)
     await until(lambda: service.metric("sandbox_exec_journal_bytes") >= 8 << 20)
     call.cancel()
 
@@ -209,12 +208,12 @@ async def test_a_sandbox_that_ends_under_a_program_is_told(client):
     """SANDBOX_LOST, and not a broken stream."""
     box = await client.sandbox()
     call = box.exec("echo started; sleep 1000")
-    events = [(await call.read()).event, (await call.read()).event]
+    seen = await events(call, 2)
     began = time.monotonic()
     await client.destroy(box.sandbox_id)
-    events += [response.event async for response in call]
+    seen += await events(call)
     took = time.monotonic() - began
-    ran = Ran(events).check()
+    ran = Ran(seen).check()
 
     assert ran.outcome[0] in ("SANDBOX_LOST", "CANCELLED")
     assert took < 10
@@ -233,9 +232,9 @@ async def test_a_destroy_is_the_callers_doing(client):
     """CANCELLED is what the contract says of an exec that Destroy ended."""
     box = await client.sandbox()
     call = box.exec("echo started; sleep 1000")
-    events = [(await call.read()).event, (await call.read()).event]
+    seen = await events(call, 2)
     await client.destroy(box.sandbox_id)
-    events += [response.event async for response in call]
+    seen += await events(call)
 
-    assert Ran(events).outcome[0] == "CANCELLED"
-    assert events[-1].exited.fault == pb.FAULT_CALLER
+    assert Ran(seen).outcome[0] == "CANCELLED"
+    assert seen[-1].exited.fault == pb.FAULT_CALLER

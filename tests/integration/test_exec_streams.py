@@ -9,8 +9,10 @@ import time
 import pytest
 from miosa.sandbox import v1 as pb
 
-from tests.support.calls import Ran, until
+from tests.support.calls import Ran, events, first_output, until
 from tests.support.processes import resident_bytes
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 MIB = 1 << 20
 JOURNAL = 8 * MIB
@@ -21,13 +23,11 @@ async def test_output_arrives_as_it_is_written(box):
     """Line by line, not at the end: a browser shows it."""
     call = box.exec("echo first; read -t 20 x < <(sleep 20); echo second")
     began = time.monotonic()
-    async for response in call:
-        if response.event.HasField("output"):
-            break
+    event = await first_output(call)
     took = time.monotonic() - began
     call.cancel()
 
-    assert response.event.output.data == b"first\n"
+    assert event.output.data == b"first\n"
     assert took < 5
 
 
@@ -71,11 +71,11 @@ async def test_five_megabytes_of_noise_arrive_with_their_hash(box):
 
 async def test_a_slow_reader_gets_the_same_bytes(box):
     """The program waits for its reader, as with a pipe."""
-    events = []
+    seen = []
     async for response in box.exec(RANDOM):
-        events.append(response.event)
+        seen.append(response.event)
         await asyncio.sleep(0.01)
-    ran = Ran(events).check()
+    ran = Ran(seen).check()
 
     assert "gap" not in ran.kinds()
     assert ran.stderr.split()[0] == hashlib.sha256(ran.stdout).hexdigest().encode()
@@ -87,18 +87,18 @@ async def test_a_reader_that_stops_costs_bounded_memory_and_slows_nobody(service
     await box.run("head -c 20000000 /dev/zero")
     before = resident_bytes(pid)
     call = box.exec("head -c 67108864 /dev/zero")
-    events = [(await call.read()).event, (await call.read()).event]
+    seen = await events(call, 2)
     await until(lambda: service.metric("sandbox_exec_journal_bytes") >= JOURNAL)
     during = resident_bytes(pid)
     began = time.monotonic()
     other = await box.run("echo at once")
     took = time.monotonic() - began
-    events += [response.event async for response in call]
+    seen += await events(call)
 
     assert during - before < JOURNAL + 8 * MIB
     assert other.stdout == b"at once\n"
     assert took < 2
-    assert Ran(events).check().stdout == bytes(64 * MIB)
+    assert Ran(seen).check().stdout == bytes(64 * MIB)
 
 
 async def test_a_program_that_may_not_wait_leaves_a_gap_for_a_reader_that_stopped(box, service):
@@ -106,12 +106,12 @@ async def test_a_program_that_may_not_wait_leaves_a_gap_for_a_reader_that_stoppe
     call = box.exec(
         "head -c 33554432 /dev/zero; echo done > /tmp/gap-done", overflow=pb.OVERFLOW_GAP
     )
-    events = [(await call.read()).event, (await call.read()).event]
+    seen = await events(call, 2)
     async with asyncio.timeout(20):
         await box.run("until [ -e /tmp/gap-done ]; do sleep 0.05; done; rm /tmp/gap-done")
-    events += [response.event async for response in call]
-    ran = Ran(events).check()
-    gaps = [event.gap for event in events if event.HasField("gap")]
+    seen += await events(call)
+    ran = Ran(seen).check()
+    gaps = [event.gap for event in seen if event.HasField("gap")]
 
     assert gaps
     assert {gap.cause for gap in gaps} == {pb.GAP_CAUSE_EVICTED}

@@ -39,10 +39,8 @@ class SandboxServicer:
     ) -> create_pb2.CreateResponse:
         """Make a sandbox."""
         created = await self._do.create.create(call.caller, sandboxes.create_spec(request))
-        if created.record is None:
-            return sandboxes.created_response(created, None)
         call.about(sandbox_id=created.record.sandbox_id)
-        return sandboxes.created_response(created, self._do.previews.locate(created.record))
+        return sandboxes.created_response(created, self._preview(created.record))
 
     async def Status(
         self, request: lifecycle_pb2.StatusRequest, call: Call
@@ -58,7 +56,11 @@ class SandboxServicer:
         """List the caller's sandboxes."""
         records, token = await self._do.sandboxes.list(call.caller, sandboxes.list_query(request))
         return lifecycle_pb2.ListResponse(
-            sandboxes=[sandboxes.sandbox(record) for record in records], next_page_token=token
+            sandboxes=[
+                sandboxes.sandbox(record, self._preview(record), secrets=False)
+                for record in records
+            ],
+            next_page_token=token,
         )
 
     async def ExtendLifetime(
@@ -82,8 +84,10 @@ class SandboxServicer:
         """Run a program. Leaving kills it and all that it started."""
         call.about(sandbox_id=request.sandbox_id, exec_id=request.exec_id)
         spec = execs.exec_spec(request)
-        record = await self._do.sandboxes.running(call.caller, request.sandbox_id)
-        async with aclosing(self._do.execs.run(record, spec)) as events:
+        async with (
+            self._do.sandboxes.using(call.caller, request.sandbox_id) as record,
+            aclosing(self._do.execs.run(record, spec)) as events,
+        ):
             seq = 0
             async for event in events:
                 yield exec_pb2.ExecResponse(event=execs.event(event, seq))
@@ -96,14 +100,10 @@ class SandboxServicer:
         message = await file_sync.header_first(requests)
         call.about(sandbox_id=message.sandbox_id)
         header, reload = file_sync.sync_header(message), file_sync.reload_spec(message)
-        record = await self._do.sandboxes.running(call.caller, message.sandbox_id)
-        receipt = await self._do.file_sync.sync(record, header, file_sync.parts(requests))
-        after = await self._do.reloads.after(
-            record,
-            receipt,
-            reload,
-            times.optional_duration(message, "preview_wait") or timedelta(0),
-        )
+        wait = times.optional_duration(message, "preview_wait") or timedelta(0)
+        async with self._do.sandboxes.using(call.caller, message.sandbox_id) as record:
+            receipt = await self._do.file_sync.sync(record, header, file_sync.parts(requests))
+            after = await self._do.reloads.after(record, receipt, reload, wait)
         return file_sync.response(receipt, after, message.user)
 
     async def GetPreview(
@@ -143,6 +143,6 @@ class SandboxServicer:
         return capabilities.response(await self._do.capabilities.get(), self._served)
 
     def _preview(self, record: SandboxRecord) -> Preview | None:
-        if record.state is SandboxState.ENDED:
+        if record.state is SandboxState.ENDED or not record.sandbox_id:
             return None
         return self._do.previews.locate(record)

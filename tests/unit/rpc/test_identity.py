@@ -53,11 +53,14 @@ def test_a_call_without_a_tenant_is_refused_with_the_header_to_set():
     assert caught.value.metadata == {"header": "x-miosa-tenant-id"}
 
 
-@pytest.mark.parametrize("tenant", ["has space", "ümlaut", "x" * 129, "new\nline"])
-def test_a_tenant_that_is_no_name_is_refused(tenant):
-    """It is a key of the store and a value of E2B's metadata."""
+@pytest.mark.parametrize("name", ["has space", "ümlaut", "x" * 129, "new\nline"])
+def test_a_tenant_or_user_that_is_no_name_is_refused(name):
+    """They are keys of the store and values of E2B's metadata."""
+    with pytest.raises(TenantRequiredError):
+        LOOPBACK.identify("ipv4:127.0.0.1:5", {"x-miosa-tenant-id": name})
+
     with pytest.raises(InvalidRequestError):
-        LOOPBACK.identify("ipv4:127.0.0.1:5", {"x-miosa-tenant-id": tenant})
+        LOOPBACK.identify("ipv4:127.0.0.1:5", {**ACME, "x-miosa-user-id": name})
 
 
 def test_the_fleet_role_sees_every_tenant():

@@ -22,7 +22,9 @@ def test_the_served_methods_are_those_of_the_servicer():
     """GetCapabilities tells what works, for every method of the whole contract."""
     told = implemented({SERVICES[0].full_name: SandboxServicer})
 
-    assert {name for name, yes in told.items() if yes} == {f"SandboxService/{it}" for it in SERVED}
+    assert {name for name, yes in told.items() if yes} == {
+        f"miosa.sandbox.v1.SandboxService/{it}" for it in SERVED
+    }
     assert len(told) == sum(len(service.methods) for service in SERVICES)
 
 

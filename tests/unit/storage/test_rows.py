@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy.dialects import sqlite
 
+from sandbox_service.domain.errors import SetupFailure
 from sandbox_service.domain.ports import Intent
 from sandbox_service.domain.sandboxes import (
     End,
@@ -19,13 +20,39 @@ from sandbox_service.domain.sandboxes import (
     Resources,
     SandboxRecord,
     SandboxState,
+    SetupResult,
 )
 from sandbox_service.storage import rows
 from sandbox_service.storage.schema import INTENTS, SANDBOXES, UtcTime
 
 TIMES = st.datetimes(timezones=st.just(UTC))
 PAIRS = st.dictionaries(st.text(max_size=8), st.text(max_size=8), max_size=4)
-ENDS = st.builds(End, time=TIMES, cause=st.sampled_from(EndCause), detail=st.text())
+FAILURES = st.builds(
+    SetupFailure,
+    step_index=st.integers(0, 31),
+    step_name=st.text(),
+    exec_id=st.text(),
+    exit_code=st.none() | st.integers(0, 255),
+    signal=st.text(),
+    cause=st.text(),
+    fault=st.text(),
+    output_tail=st.binary(max_size=64),
+    output_truncated=st.booleans(),
+)
+ENDS = st.builds(
+    End,
+    time=TIMES,
+    cause=st.sampled_from(EndCause),
+    detail=st.text(),
+    setup_failure=st.none() | FAILURES,
+)
+RESULTS = st.builds(
+    SetupResult,
+    step_index=st.integers(0, 31),
+    name=st.text(),
+    exec_id=st.text(),
+    duration=st.timedeltas(min_value=timedelta(0)),
+)
 RECORDS = st.builds(
     SandboxRecord,
     sandbox_id=st.text(),
@@ -34,11 +61,14 @@ RECORDS = st.builds(
     owner=st.text(),
     state=st.sampled_from(SandboxState),
     template=st.text(),
+    backend_template_id=st.text(),
     resources=st.none()
     | st.builds(Resources, st.integers(0, 2**31 - 1), st.integers(0, 2**31 - 1)),
     metadata=PAIRS,
     create_time=TIMES,
+    state_time=TIMES,
     expire_time=TIMES,
+    setup_results=st.lists(RESULTS, max_size=3).map(tuple),
     preview=st.builds(PreviewSpec, st.integers(1, 65535), st.sampled_from(PreviewAccess)),
     internet=st.sampled_from(InternetAccess),
     artifact_globs=st.lists(st.text(), max_size=3).map(tuple),
