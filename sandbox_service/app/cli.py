@@ -26,6 +26,7 @@ cli = typer.Typer(
     help="Isolated sandboxes for code that language models write, behind one gRPC contract.",
     no_args_is_help=True,
     add_completion=False,
+    rich_markup_mode=None,  # Its tables cut long names off; plain help never does.
     pretty_exceptions_enable=False,
 )
 _out = Console()

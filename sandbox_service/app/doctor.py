@@ -80,7 +80,7 @@ def _port(name: str, address: str, setting: str) -> Finding:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host.strip("[]"), int(port)))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, OverflowError) as error:
             return Finding(
                 name,
                 ok=False,

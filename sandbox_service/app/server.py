@@ -296,7 +296,7 @@ def _bind(address: str, setting: str) -> socket.socket:
     try:
         bound.bind((host.strip("[]"), int(port)))
         bound.listen(128)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, OverflowError) as error:
         bound.close()
         why = error.strerror if isinstance(error, OSError) else "it is not host:port"
         raise StartError(

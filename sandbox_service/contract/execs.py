@@ -7,6 +7,7 @@ from datetime import timedelta
 from miosa.sandbox.v1 import exec_event_pb2, exec_options_pb2, exec_pb2, outcome_pb2, program_pb2
 
 from sandbox_service.contract import enums, times
+from sandbox_service.contract.digests import request_digests
 from sandbox_service.contract.refusals import refuse_fields, unserved
 from sandbox_service.domain import paths
 from sandbox_service.domain.execs import (
@@ -68,6 +69,7 @@ def exec_spec(message: exec_pb2.ExecRequest) -> ExecSpec:
     return ExecSpec(
         program=program(message.program),
         exec_id=message.exec_id,
+        request_digests=request_digests(message) if message.exec_id else {},
         cwd=paths.absolute(message.cwd, "cwd") if message.cwd else "",
         env=dict(message.env),
         user=message.user,

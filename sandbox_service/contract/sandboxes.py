@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable
 from dataclasses import replace
 
-from google.protobuf.message import Message
 from miosa.sandbox.v1 import (
     artifact_pb2,
     create_pb2,
@@ -19,6 +16,7 @@ from miosa.sandbox.v1 import (
 )
 
 from sandbox_service.contract import enums, execs, times
+from sandbox_service.contract.digests import request_digests
 from sandbox_service.contract.errors import setup_failure
 from sandbox_service.contract.refusals import refuse_fields
 from sandbox_service.domain import paths
@@ -53,26 +51,6 @@ _INTERNET = {
     policy_pb2.EGRESS_DEFAULT_DENY: InternetAccess.DENIED,
 }
 _EGRESS = {access: number for number, access in _INTERNET.items()}
-
-
-def request_digests(message: Message, *, without: Iterable[str] = ()) -> dict[str, str]:
-    """Return the SHA-256 of each field that the caller sent, by name.
-
-    Two requests are the same when these are: what was left to defaults is in
-    neither. Values may be secrets, so only digests are kept.
-    """
-    digests = {}
-    for field, _ in message.ListFields():
-        if field.name in without:
-            continue
-        alone = type(message)()
-        alone.MergeFrom(message)
-        for other, _ in message.ListFields():
-            if other.name != field.name:
-                alone.ClearField(other.name)
-        content = alone.SerializeToString(deterministic=True)
-        digests[field.name] = hashlib.sha256(content).hexdigest()
-    return digests
 
 
 def create_spec(message: create_pb2.CreateRequest) -> CreateSpec:

@@ -78,6 +78,8 @@ class ExecSpec:
 
     Attributes:
         exec_id: Chosen by the caller. Empty: the service chooses.
+        request_digests: SHA-256 of each field that the caller sent with an
+            `exec_id`, by name: what "the same exec" means.
         cwd: Absolute. Empty: the user's home.
         user: Empty: the template's default user.
         timeout: From start to kill. None: until the lifetime ends.
@@ -89,6 +91,7 @@ class ExecSpec:
 
     program: Program
     exec_id: str = ""
+    request_digests: Mapping[str, str] = field(default_factory=dict)
     cwd: str = ""
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
     user: str = ""

@@ -102,9 +102,12 @@ def require_running(record: SandboxRecord) -> None:
                 metadata=data,
             )
         case SandboxState.ENDED:
-            cause = record.end.cause.value if record.end else ""
+            if record.end is not None:
+                data["cause"] = record.end.cause.name
+                data["end_time"] = record.end.time.isoformat()
             error = SandboxEndedError(
-                f"The sandbox {record.sandbox_id} has ended ({cause}). Create another.",
-                metadata={**data, "end_cause": cause},
+                f"The sandbox {record.sandbox_id} has ended ({data.get('cause', '')}). "
+                "Create another.",
+                metadata=data,
             )
     raise error

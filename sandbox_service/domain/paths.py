@@ -8,29 +8,31 @@ from sandbox_service.domain.errors import FieldViolation, InvalidPathError
 from sandbox_service.domain.limits import NAME_BYTES_MAX, PATH_BYTES_MAX
 
 
-def _refuse(field: str, path: str, why: str) -> InvalidPathError:
+def _refuse(field: str, path: str, rule: str, why: str) -> InvalidPathError:
     shown = path if len(path) <= 100 else path[:100] + "..."
     return InvalidPathError(
         f"{field}: the path {shown!r} {why}",
-        (FieldViolation(field, why, "path"),),
-        metadata={"path": shown},
+        (FieldViolation(field, why, rule),),
+        metadata={"field": field, "path": shown, "rule": rule},
     )
 
 
 def _check_text(path: str, field: str) -> None:
     if not path:
-        raise _refuse(field, path, "is empty")
+        raise _refuse(field, path, "not_empty", "is empty")
     if "\0" in path:
-        raise _refuse(field, path, "contains a NUL")
+        raise _refuse(field, path, "no_nul", "contains a NUL")
     try:
         size = len(path.encode())
     except UnicodeEncodeError:
-        raise _refuse(field, path, "is not valid UTF-8") from None
+        raise _refuse(field, path, "utf8", "is not valid UTF-8") from None
     if size > PATH_BYTES_MAX:
-        raise _refuse(field, path, f"is longer than {PATH_BYTES_MAX} bytes")
+        raise _refuse(field, path, "path_length", f"is longer than {PATH_BYTES_MAX} bytes")
     for name in path.split("/"):
         if len(name.encode()) > NAME_BYTES_MAX:
-            raise _refuse(field, path, f"has a name longer than {NAME_BYTES_MAX} bytes")
+            raise _refuse(
+                field, path, "name_length", f"has a name longer than {NAME_BYTES_MAX} bytes"
+            )
 
 
 def relative_inside(path: str, field: str) -> str:
@@ -46,10 +48,11 @@ def relative_inside(path: str, field: str) -> str:
     """
     _check_text(path, field)
     if path.startswith("/"):
-        raise _refuse(field, path, "is absolute; give one relative to the root")
+        raise _refuse(field, path, "relative", "is absolute; give one relative to the root")
     for name in path.split("/"):
         if name in ("", ".", ".."):
-            raise _refuse(field, path, f"has the component {name!r}")
+            rule = "no_parent" if name == ".." else "no_empty_part"
+            raise _refuse(field, path, rule, f"has the component {name!r}")
     return path
 
 
@@ -65,9 +68,9 @@ def absolute(path: str, field: str) -> str:
     """
     _check_text(path, field)
     if not path.startswith("/"):
-        raise _refuse(field, path, "is not absolute")
+        raise _refuse(field, path, "absolute", "is not absolute")
     if ".." in path.split("/"):
-        raise _refuse(field, path, "has the component '..'")
+        raise _refuse(field, path, "no_parent", "has the component '..'")
     return "/" + posixpath.normpath(path).lstrip("/")
 
 
@@ -84,10 +87,12 @@ def link_stays_inside(link: str, target: str, field: str) -> str:
     """
     _check_text(target, field)
     if target.startswith("/"):
-        raise _refuse(field, target, "is absolute; a link's target is relative to its folder")
+        raise _refuse(
+            field, target, "relative", "is absolute; a link's target is relative to its folder"
+        )
     resolved = posixpath.normpath(posixpath.join(posixpath.dirname(link), target))
     if resolved == ".." or resolved.startswith("../"):
-        raise _refuse(field, target, "points outside the root")
+        raise _refuse(field, target, "inside_root", "points outside the root")
     return target
 
 

@@ -14,15 +14,18 @@ from typing import TypeVar
 import structlog
 
 from sandbox_service.domain import lifecycle
+from sandbox_service.domain.digests import differing
 from sandbox_service.domain.errors import (
     IdempotencyKeyReusedError,
     OutcomeUnknownError,
     SandboxError,
     SetupFailedError,
     StoreUnavailableError,
+    TemplateNotFoundError,
 )
 from sandbox_service.domain.identity import Caller
 from sandbox_service.domain.ports import (
+    BackendSandbox,
     Clock,
     Intent,
     NewSandbox,
@@ -198,7 +201,7 @@ class Create:
         )
         # The request to the backend always runs to its end: a sandbox that was
         # made while nobody listened would be known to nobody.
-        asking = asyncio.create_task(self._provider.create(new))
+        asking = asyncio.create_task(self._ask(new))
         try:
             seen = await self._timed(timings, "backend", lambda: asyncio.shield(asking))
         except asyncio.CancelledError:
@@ -211,7 +214,7 @@ class Create:
             traffic_token=seen.traffic_token,
         )
         self._metrics.sandboxes_created.labels(plan.template).inc()
-        await self._kept(record)
+        await self._undone_if_it_fails(record, self._sandboxes.put(record))
         record = await self._undone_if_it_fails(record, self._fill(record, spec, timings))
         if spec.return_when is ReturnWhen.READY or not spec.setup_steps:
             record = await self._undone_if_it_fails(record, self._set_up(record, spec, timings))
@@ -222,12 +225,11 @@ class Create:
             setup.add_done_callback(self._setup_done)
         return Created(record=record, timings=tuple(timings))
 
-    async def _kept(self, record: SandboxRecord) -> SandboxRecord:
-        """Write the record; when that fails, do not leave a sandbox that nobody knows."""
+    async def _ask(self, new: NewSandbox) -> BackendSandbox:
         try:
-            return await self._sandboxes.put(record)
-        except BaseException:
-            await asyncio.shield(self._provider.destroy(record.sandbox_id))
+            return await self._provider.create(new)
+        except TemplateNotFoundError as error:
+            error.metadata = {**error.metadata, "template": new.template_id}
             raise
 
     async def _fill(
@@ -278,7 +280,8 @@ class Create:
         except SandboxError as failed:
             # Its lifetime ends it then; its metadata says whose it was.
             _log.warning("create.undo_failed", sandbox_id=record.sandbox_id, reason=failed.reason)
-        await self._sandboxes.gone(record)
+        with suppress(StoreUnavailableError):
+            await self._sandboxes.gone(record)
 
     def _destroy_unwanted(self, asking: asyncio.Task[object]) -> None:
         if asking.cancelled() or asking.exception() is not None:
@@ -345,11 +348,10 @@ def _key_digest(intent: Intent) -> str:
 
 
 def _require_same(first: CreateSpec, second: CreateSpec) -> None:
-    before, now = first.request_digests, second.request_digests
-    differing = sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
-    if differing:
+    names = differing(first.request_digests, second.request_digests)
+    if names:
         raise IdempotencyKeyReusedError(
             f"The idempotency key was used for another request; it differs in "
-            f"{', '.join(differing)}. Choose another key.",
-            metadata={"differs": ",".join(differing)},
+            f"{', '.join(names)}. Choose another key.",
+            metadata={"differs": ",".join(names)},
         )

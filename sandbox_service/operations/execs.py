@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections import defaultdict
-from collections.abc import AsyncGenerator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
 import structlog
 
 from sandbox_service.domain import paths
+from sandbox_service.domain.digests import differing
 from sandbox_service.domain.errors import (
     DrainingError,
     ExecIdReusedError,
@@ -67,9 +68,9 @@ class Execs:
         self._metrics = metrics
         self._by_sandbox: defaultdict[str, dict[str, RunningExec]] = defaultdict(dict)
         # Every id that was ever used in a sandbox, so that none is run twice.
-        self._used: defaultdict[str, set[str]] = defaultdict(set)
+        self._used: defaultdict[str, dict[str, Mapping[str, str]]] = defaultdict(dict)
         self._starting: set[asyncio.Task[RunningExec]] = set()
-        self._slots_taken = 0
+        self._slots: Counter[str] = Counter()
         self._draining = False
 
     async def run(self, record: SandboxRecord, spec: ExecSpec) -> AsyncGenerator[Positioned, None]:
@@ -142,7 +143,7 @@ class Execs:
         language = language_of(spec.program, record.template, self._catalogue)
         if spec.cwd:
             spec = replace(spec, cwd=paths.absolute(spec.cwd, "cwd"))
-        self._take_slot(record.sandbox_id, effective.exec_id)
+        self._take_slot(record.sandbox_id, effective.exec_id, spec.request_digests)
         starting = asyncio.create_task(self._start(record, spec, effective, language, began))
         self._starting.add(starting)
         starting.add_done_callback(self._starting.discard)
@@ -202,8 +203,8 @@ class Execs:
             process = await self._process(record, spec, effective, language)
         except BaseException:
             # It never ran, so its id may be used again.
-            self._used[record.sandbox_id].discard(effective.exec_id)
-            self._count(-1)
+            self._used[record.sandbox_id].pop(effective.exec_id, None)
+            self._count(record.sandbox_id, -1)
             raise
         kept = self._metrics.exec_journal_bytes
         running = RunningExec(
@@ -248,32 +249,42 @@ class Execs:
         )
 
     def _ended(self, sandbox_id: str, running: RunningExec) -> None:
-        self._count(-1)
+        self._count(sandbox_id, -1)
         execs = self._by_sandbox[sandbox_id]
         execs.pop(running.effective.exec_id, None)
         if not execs:
             del self._by_sandbox[sandbox_id]
 
-    def _take_slot(self, sandbox_id: str, exec_id: str) -> None:
+    def _take_slot(self, sandbox_id: str, exec_id: str, digests: Mapping[str, str]) -> None:
         data = {"sandbox_id": sandbox_id, "exec_id": exec_id}
-        if exec_id in self._used.get(sandbox_id, ()):
+        first = self._used.get(sandbox_id, {}).get(exec_id)
+        if first is not None:
+            differs = ",".join(differing(first, digests))
             raise ExecIdReusedError(
-                f"An exec {exec_id!r} ran or runs in the sandbox. Choose another id.",
-                metadata=data,
+                f"An exec {exec_id!r} ran or runs in the sandbox, and is never run twice. "
+                "Choose another id.",
+                metadata={**data, "differs": differs} if differs else data,
             )
-        here = len(self._by_sandbox.get(sandbox_id, ()))
-        if here >= self._limits.execs_per_sandbox or self._slots_taken >= self._limits.execs:
+        full = self._slots[sandbox_id] >= self._limits.execs_per_sandbox
+        if full or self._slots.total() >= self._limits.execs:
+            limit = self._limits.execs_per_sandbox if full else self._limits.execs
             raise TooManyExecsError(
                 "As many execs run as may run at once. Repeat the call when one has ended.",
                 retry_after=timedelta(seconds=1),
-                metadata=data,
+                metadata={
+                    "sandbox_id": sandbox_id,
+                    "limit": str(limit),
+                    "scope": "sandbox" if full else "instance",
+                },
             )
-        self._used[sandbox_id].add(exec_id)
-        self._count(+1)
+        self._used[sandbox_id][exec_id] = digests
+        self._count(sandbox_id, +1)
 
-    def _count(self, by: int) -> None:
-        self._slots_taken += by
-        self._metrics.execs_running.set(self._slots_taken)
+    def _count(self, sandbox_id: str, by: int) -> None:
+        self._slots[sandbox_id] += by
+        if not self._slots[sandbox_id]:
+            del self._slots[sandbox_id]
+        self._metrics.execs_running.inc(by)
 
     def _effective(self, record: SandboxRecord, spec: ExecSpec) -> Effective:
         left = max(record.expire_time - self._clock.now(), timedelta(seconds=1))

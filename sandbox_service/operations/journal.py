@@ -68,15 +68,22 @@ class Journal:
     def _waits(self) -> bool:
         return self._block and not self.closed and not self._discarding
 
+    @property
+    def _may_drop(self) -> bool:
+        """Whether the oldest chunk may go: if this journal blocks, once somebody has read it."""
+        if not self._block:
+            return bool(self._chunks)
+        return self._size > self._ahead_of_fastest()
+
     async def write(self, stream: Stream, data: bytes) -> None:
         """Append output; wait for room first, if this journal blocks."""
         size = len(data)
-        while self._waits and 0 < self._ahead_of_fastest() > self.limit - size:
+        while self._waits and self._ahead_of_fastest() >= max(self.limit, 1):
             self._room = asyncio.get_running_loop().create_future()
             await self._room
         if self._discarding:
             return
-        while self._chunks and self._size > self.limit - size:
+        while self._size + size > self.limit and self._may_drop:
             self._drop_oldest()
         self._chunks.append(_Chunk(stream, self._offsets[stream], data))
         self._offsets[stream] += size
@@ -100,8 +107,8 @@ class Journal:
         self._make_room()
 
     def reader(self) -> JournalReader:
-        """Return a reader that begins with the oldest output kept."""
-        reader = JournalReader(self, self._first, self._written - self._size)
+        """Return a reader that begins with the oldest output kept, and is told what is gone."""
+        reader = JournalReader(self)
         self._readers.append(reader)
         return reader
 
@@ -153,10 +160,10 @@ class JournalReader:
         consumed: Bytes of the journal before that chunk, dropped ones included.
     """
 
-    def __init__(self, journal: Journal, first: int, consumed: int) -> None:
+    def __init__(self, journal: Journal) -> None:
         self._journal = journal
-        self.next = first
-        self.consumed = consumed
+        self.next = 0
+        self.consumed = 0
         self._offsets = dict.fromkeys(Stream, 0)
         self._given = dict.fromkeys(Stream, 0)
         self._waiter: asyncio.Future[None] | None = None

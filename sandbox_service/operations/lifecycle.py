@@ -104,7 +104,10 @@ class Lifecycle:
         if left > self._limits.lifetime_max:
             raise LifetimeTooLongError(
                 f"A sandbox may live for {self._limits.lifetime_max} from now. Ask for no more.",
-                metadata={"max_seconds": str(int(self._limits.lifetime_max.total_seconds()))},
+                metadata={
+                    "field": "expire_time",
+                    "max_seconds": str(int(self._limits.lifetime_max.total_seconds())),
+                },
             )
         await self._provider.set_lifetime(record.sandbox_id, left)
         extended = await self._sandboxes.put(replace(record, expire_time=expire_time))

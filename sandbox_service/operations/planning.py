@@ -58,7 +58,10 @@ class Planner:
         if lifetime > self._limits.lifetime_max:
             raise LifetimeTooLongError(
                 f"A sandbox may live for {self._limits.lifetime_max}. Ask for no more.",
-                metadata={"max_seconds": str(int(self._limits.lifetime_max.total_seconds()))},
+                metadata={
+                    "field": "lifetime",
+                    "max_seconds": str(int(self._limits.lifetime_max.total_seconds())),
+                },
             )
         info = await self._provider.info()
         if spec.internet is InternetAccess.ALLOWED and not info.internet:
@@ -104,6 +107,12 @@ class Planner:
                 raise ResourcesUnsatisfiableError(
                     f"No template has {wanted.cpu_count} CPUs and {wanted.memory_mib} MiB. "
                     "GetCapabilities lists what there is.",
+                    metadata={
+                        "cpu_count": str(wanted.cpu_count),
+                        "memory_mib": str(wanted.memory_mib),
+                        "max_cpu_count": str(max(it.resources.cpu_count for it in offered)),
+                        "max_memory_mib": str(max(it.resources.memory_mib for it in offered)),
+                    },
                 )
             return min(fitting, key=lambda it: (it.resources.cpu_count, it.resources.memory_mib))
         if not spec.template:

@@ -309,7 +309,13 @@ class Sandboxes:
             if theirs is not None or (not settling and record.state is not SandboxState.CREATING):
                 changes.append(self.reconciled(record, theirs))
         # A sandbox that names no tenant is nobody's, and not ours to show.
-        changes += [self._adopt(theirs) for theirs in seen.values() if TENANT in theirs.metadata]
+        # One that is so new may be about to get its record from whoever made it.
+        now = self._clock.now()
+        changes += [
+            self._adopt(it)
+            for it in seen.values()
+            if TENANT in it.metadata and now - it.start_time > _SETTLING
+        ]
         await asyncio.gather(*changes)
 
     async def _adopt(self, seen: BackendSandbox) -> None:
@@ -366,5 +372,6 @@ def _decode_token(token: str, mark: str) -> tuple[datetime, str] | None:
     except (ValueError, TypeError, OverflowError, binascii.Error):
         pass
     raise InvalidPageTokenError(
-        "The page token is none of this list's. Begin again without one, or with the same filters."
+        "The page token is none of this list's. Begin again without one, or with the same filters.",
+        metadata={"field": "page_token"},
     )

@@ -188,6 +188,9 @@ class Calls:
                 # Something inside was cancelled, not the call: without an
                 # answer the client would wait for ever.
                 code = await self._fail(context, request_id, _internal(), "inner_cancel")
+            except grpc.aio.BaseError:
+                # The caller left while it was being written to: nobody to tell.
+                code = "CANCELLED"
             except errors.SandboxError as error:
                 code = await self._fail(context, request_id, error)
             except Exception:  # noqa: BLE001 - the border: nothing else may reach a caller.

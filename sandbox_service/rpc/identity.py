@@ -68,7 +68,7 @@ class TrustedPeers:
             raise TenantRequiredError(
                 f"The call names no tenant. Set the metadata {TENANT_HEADER} to a name of "
                 "1 to 128 visible ASCII characters.",
-                metadata={"header": TENANT_HEADER},
+                metadata={"metadata_key": TENANT_HEADER},
             )
         if user and not _NAME.fullmatch(user):
             raise InvalidRequestError.of(

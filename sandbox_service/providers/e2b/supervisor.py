@@ -91,12 +91,14 @@ class TrailerScanner:
         if self.code is not None:
             return data
         at = data.find(self._prefix)
-        if at != -1:
+        while at != -1:
             end = data.find(_RECORD_SEPARATOR, at + len(self._prefix))
             digits = data[at + len(self._prefix) : end]
             if end != -1 and digits.isdigit() and len(digits) <= _CODE_DIGITS_MAX:
                 self.code = int(digits)
                 return data[:at] + data[end + 1 :]
+            # The program may have written the beginning of its own mark.
+            at = data.find(self._prefix, at + 1)
         start = data.find(_RECORD_SEPARATOR, max(0, len(data) - self._longest))
         while start != -1:
             if self._may_become_trailer(data[start:]):

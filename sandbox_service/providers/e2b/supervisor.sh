@@ -14,6 +14,9 @@ shift 3
 mapfile -t __sbx_out </proc/self/fdinfo/1
 mapfile -t __sbx_err </proc/self/fdinfo/2
 __sbx_end() {
+  # A child that a signal meets before it has begun to be another program still
+  # has this trap.
+  [ "$BASHPID" = "$$" ] || return 0
   local now=()
   [ -z "$__sbx_folder" ] || rm -rf -- "$__sbx_folder"
   [ ! -e /proc/self/fdinfo/1 ] || mapfile -t now </proc/self/fdinfo/1

@@ -50,7 +50,7 @@ def test_a_call_without_a_tenant_is_refused_with_the_header_to_set():
     with pytest.raises(TenantRequiredError) as caught:
         LOOPBACK.identify("ipv4:127.0.0.1:5", {})
 
-    assert caught.value.metadata == {"header": "x-miosa-tenant-id"}
+    assert caught.value.metadata == {"metadata_key": "x-miosa-tenant-id"}
 
 
 @pytest.mark.parametrize("name", ["has space", "ümlaut", "x" * 129, "new\nline"])
