@@ -19,8 +19,8 @@ ERROR_DOMAIN: Final = "sandbox.miosa.dev"
 _DETAILS_BYTES_MAX: Final = 4096
 """Trailers are limited: a status with all its details stays below this."""
 
-_VIOLATIONS_MAX: Final = 16
-_TEXT_MAX: Final = 512
+_BAD_REQUEST_BYTES_MAX: Final = 2048
+_TEXT_BYTES_MAX: Final = 256
 
 CODES: Final[Mapping[type[errors.SandboxError], int]] = {
     errors.InvalidRequestError: code_pb2.INVALID_ARGUMENT,
@@ -48,6 +48,8 @@ CODES: Final[Mapping[type[errors.SandboxError], int]] = {
     errors.SetupFailedError: code_pb2.FAILED_PRECONDITION,
     errors.DirectoryNotFoundError: code_pb2.FAILED_PRECONDITION,
     errors.UserNotFoundError: code_pb2.FAILED_PRECONDITION,
+    errors.NotAFileError: code_pb2.FAILED_PRECONDITION,
+    errors.FileNotAccessibleError: code_pb2.FAILED_PRECONDITION,
     errors.LifetimeNotExtendedError: code_pb2.FAILED_PRECONDITION,
     errors.ResourcesUnsatisfiableError: code_pb2.FAILED_PRECONDITION,
     errors.PolicyNotEnforceableError: code_pb2.FAILED_PRECONDITION,
@@ -59,6 +61,7 @@ CODES: Final[Mapping[type[errors.SandboxError], int]] = {
     errors.RootDigestMismatchError: code_pb2.ABORTED,
     errors.GenerationMismatchError: code_pb2.ABORTED,
     errors.OutcomeUnknownError: code_pb2.ABORTED,
+    errors.VerifyFailedError: code_pb2.DATA_LOSS,
     errors.BackendUnavailableError: code_pb2.UNAVAILABLE,
     errors.StoreUnavailableError: code_pb2.UNAVAILABLE,
     errors.DrainingError: code_pb2.UNAVAILABLE,
@@ -73,7 +76,8 @@ CODES: Final[Mapping[type[errors.SandboxError], int]] = {
 
 def to_status(error: errors.SandboxError) -> status_pb2.Status:
     """Describe an expected failure, with details that a program can branch on."""
-    status = status_pb2.Status(code=CODES[type(error)], message=str(error)[:_TEXT_MAX])
+    message = _cut(str(error), 2 * _TEXT_BYTES_MAX)
+    status = status_pb2.Status(code=CODES[type(error)], message=message)
     for detail in _details(error):
         packed = AnyMessage()
         packed.Pack(detail)
@@ -83,9 +87,15 @@ def to_status(error: errors.SandboxError) -> status_pb2.Status:
     return status
 
 
+def _cut(text: str, size: int = _TEXT_BYTES_MAX) -> str:
+    """Return the beginning of a text: at most `size` bytes of UTF-8, no letter cut in two."""
+    raw = text.encode(errors="replace")
+    return text if len(raw) <= size else raw[: size - 3].decode(errors="ignore") + "..."
+
+
 def _details(error: errors.SandboxError) -> list[Message]:
     """Return the details, what a program needs most first."""
-    metadata = {name: value[:_TEXT_MAX] for name, value in error.metadata.items()}
+    metadata = {name: _cut(value) for name, value in error.metadata.items()}
     details: list[Message] = [
         error_details_pb2.ErrorInfo(reason=error.reason, domain=ERROR_DOMAIN, metadata=metadata)
     ]
@@ -99,26 +109,28 @@ def _details(error: errors.SandboxError) -> list[Message]:
         details.append(setup_failure(error.failure))
     if isinstance(error, errors.QuotaExceededError | errors.BackendQuotaExceededError):
         violation = error_details_pb2.QuotaFailure.Violation(
-            subject=error.metadata.get("owner", ""), description=str(error)
+            subject=_cut(error.metadata.get("owner", "")), description=_cut(str(error))
         )
         details.append(error_details_pb2.QuotaFailure(violations=[violation]))
     if isinstance(error, errors.SandboxNotFoundError | errors.SandboxEndedError):
-        name = error.metadata.get("sandbox_id", "")
+        name = _cut(error.metadata.get("sandbox_id", ""))
         details.append(error_details_pb2.ResourceInfo(resource_type="sandbox", resource_name=name))
     return details
 
 
 def _bad_request(error: errors.InvalidRequestError) -> error_details_pb2.BadRequest:
-    return error_details_pb2.BadRequest(
-        field_violations=[
-            error_details_pb2.BadRequest.FieldViolation(
-                field=violation.field,
-                description=violation.description[:_TEXT_MAX],
-                reason=violation.rule,
-            )
-            for violation in error.violations[:_VIOLATIONS_MAX]
-        ]
-    )
+    """Return the violations, as many of the first ones as there is room for."""
+    message = error_details_pb2.BadRequest()
+    for violation in error.violations:
+        message.field_violations.add(
+            field=_cut(violation.field),
+            description=_cut(violation.description),
+            reason=_cut(violation.rule),
+        )
+        if message.ByteSize() > _BAD_REQUEST_BYTES_MAX:
+            del message.field_violations[-1]
+            break
+    return message
 
 
 def setup_failure(failure: errors.SetupFailure) -> setup_pb2.SetupFailure:
