@@ -39,6 +39,7 @@ _log = structlog.get_logger(__name__)
 _CLEANUP_S: Final = 5.0
 _GOODBYE_S: Final = 0.5
 _HOUSEKEEPING_S: Final = 60.0
+_PORT_MAX: Final = 65535
 
 _OPTIONS: Final = (
     # A second server on the port would otherwise bind silently and steal connections.
@@ -121,6 +122,7 @@ class Server:
 
     async def _start(self) -> Listening:
         settings = self._settings
+        _checked(settings.grpc_address, "SANDBOX_GRPC_ADDRESS")
         instance = instances.claim(settings.state_dir)
         self._stack.callback(instance.release)
         http_socket = _bind(settings.http_address, "SANDBOX_HTTP_ADDRESS")
@@ -288,19 +290,27 @@ def _options(settings: Settings) -> tuple[tuple[str, int], ...]:
     return (*_OPTIONS, ("grpc.enable_channelz", int(settings.channelz)))
 
 
-def _bind(address: str, setting: str) -> socket.socket:
+def _checked(address: str, setting: str) -> tuple[str, int]:
+    """Return host and port; gRPC itself would take 99999 modulo 65536."""
     host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal() or int(port) > _PORT_MAX:
+        raise StartError(f"{address!r} is not host:port.", f"Correct {setting}.")
+    return host.strip("[]"), int(port)
+
+
+def _bind(address: str, setting: str) -> socket.socket:
+    host, port = _checked(address, setting)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     bound = socket.socket(family, socket.SOCK_STREAM)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        bound.bind((host.strip("[]"), int(port)))
+        bound.bind((host, port))
         bound.listen(128)
-    except (OSError, ValueError, OverflowError) as error:
+    except OSError as error:
         bound.close()
-        why = error.strerror if isinstance(error, OSError) else "it is not host:port"
         raise StartError(
-            f"{address} cannot be listened on: {why}.", f"Set {setting} to a free address."
+            f"{address} cannot be listened on: {error.strerror}.",
+            f"Set {setting} to a free address.",
         ) from error
     return bound
 

@@ -23,6 +23,19 @@ _TIERS = {
     "user-kernel": "ISOLATION_TIER_USER_KERNEL",
 }
 _LATER = "Not in this version."
+_PARTLY = {
+    "miosa.sandbox.v1.SandboxService/Create": (
+        "Not yet: lease, profile, idle_timeout, artifact_globs, network rules, disk_bytes."
+    ),
+    "miosa.sandbox.v1.SandboxService/Exec": (
+        "Not yet: terminals, streamed input, DETACHED and DURABLE, reader_grace, artifact_globs; "
+        "an exec_id that was used is refused, not read along with."
+    ),
+    "miosa.sandbox.v1.SandboxService/SyncFiles": (
+        "Not yet: files named as unchanged, excludes with !, a reload that runs on."
+    ),
+    "miosa.sandbox.v1.SandboxService/Destroy": "Not yet: archives.",
+}
 _NOT_HERE = "This backend cannot do it."
 
 
@@ -56,7 +69,9 @@ def response(told: Told, served: Mapping[str, bool]) -> capabilities_pb2.GetCapa
         ],
         languages=told.languages,
         rpcs=[
-            capabilities_pb2.RpcInfo(name=name, implemented=yes, note="" if yes else _LATER)
+            capabilities_pb2.RpcInfo(
+                name=name, implemented=yes, note=_PARTLY.get(name, "") if yes else _LATER
+            )
             for name, yes in served.items()
         ],
         features=_features(backend),

@@ -299,6 +299,24 @@ class FileNotFoundInSandboxError(SandboxError):
     reason = "FILE_NOT_FOUND"
 
 
+class NotAFileError(SandboxError):
+    """What is at the path is of another kind than is needed there."""
+
+    reason = "NOT_A_FILE"
+
+
+class FileNotAccessibleError(SandboxError):
+    """The sandbox's user may not read or write the path."""
+
+    reason = "FILE_NOT_ACCESSIBLE"
+
+
+class VerifyFailedError(SandboxError):
+    """What arrived in the sandbox is not what was sent. Nothing was changed; send it again."""
+
+    reason = "VERIFY_FAILED"
+
+
 class RootDigestMismatchError(SandboxError):
     """The tree is not the one that the caller expects. Nothing was changed."""
 

@@ -64,6 +64,8 @@ class SyncHeader:
             match is neither read, nor deleted, nor part of the digest.
         if_root_digest: Write only while the root has this digest, 32 bytes.
         user: Who writes, and owns what is written. Empty: the template's default.
+        reload_digest: SHA-256 of what is to be run afterwards: a retry by the
+            same sync id must ask for the same. Empty: nothing is.
     """
 
     root: str
@@ -73,6 +75,7 @@ class SyncHeader:
     excludes: tuple[str, ...] = ()
     if_root_digest: bytes | None = None
     user: str = ""
+    reload_digest: bytes = b""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +85,8 @@ class SyncFile:
     Attributes:
         path: Relative to the root.
         size: Bytes of content that follow.
-        mode: Permission bits; others are dropped. None: 0644.
+        mode: Permission bits; others are dropped. None: those that a file at
+            the path has, else 0644.
         sha256: Of the content, 32 bytes. None: it is computed.
         mtime: Aware of its zone. None: the time of the sync. A file whose
             content and mode are there already keeps the time it has.
@@ -121,7 +125,8 @@ class SyncDirectory:
 
     Attributes:
         path: Relative to the root.
-        mode: Permission bits; others are dropped. None: 0755.
+        mode: Permission bits; others are dropped. None: those that a folder at
+            the path has, else 0755.
     """
 
     path: str
@@ -146,17 +151,20 @@ SyncPart = SyncFile | SyncData | SyncLink | SyncDirectory | SyncDelete
 class SyncReceipt:
     """What a sync did.
 
-    Files and links are named; folders are counted.
+    Paths of files, links and folders, sorted as byte strings. A folder that was
+    made only because of what is in it is not among them.
 
     Attributes:
         root: The folder, absolute and without links.
-        added: Paths that were not there. Sorted as byte strings.
+        added: Paths that were not there.
         modified: Paths whose content, mode, target or kind changed.
-        deleted: Paths that are gone. A name that is not UTF-8 is shown escaped.
+        deleted: Paths that are gone, also those below a folder that is gone. A
+            name that is not UTF-8 is shown escaped.
         unchanged: How many were sent and were there already.
         content_bytes: Bytes of content that were sent.
+        written_bytes: Bytes of content of the files that were added or modified.
         root_digest: Of the root after the sync, 32 bytes.
-        uid: The effective user id that wrote.
+        user: The name of the user that wrote; its id when it has no name.
         uploading: From the first part until all had been sent in.
         applying: From there until the root was as asked for.
         repeated: This receipt is of an earlier call with the same sync id.
@@ -168,15 +176,18 @@ class SyncReceipt:
     modified: tuple[str, ...]
     deleted: tuple[str, ...]
     unchanged: int
-    folders_added: int
-    folders_modified: int
-    folders_deleted: int
     content_bytes: int
+    written_bytes: int
     root_digest: bytes
-    uid: int
+    user: str
     uploading: timedelta
     applying: timedelta
     repeated: bool = False
+
+    @property
+    def changed(self) -> bool:
+        """Whether anything was changed."""
+        return bool(self.added or self.modified or self.deleted)
 
 
 def file_record(path: str, mode: int, sha256: bytes) -> bytes:

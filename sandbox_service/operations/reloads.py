@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import posixpath
 import secrets
 import time
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final
 
+from sandbox_service.domain.errors import ExecIdReusedError, SandboxError
 from sandbox_service.domain.execs import ExecSpec, Exited
 from sandbox_service.domain.files import SyncReceipt
 from sandbox_service.domain.sandboxes import PreviewState, SandboxRecord
 from sandbox_service.operations.execs import Execs
+from sandbox_service.operations.languages import language_of
 from sandbox_service.operations.previews import Previews
 
 _TAIL_BYTES: Final = 2048
@@ -45,7 +49,27 @@ class Reloads:
     def __init__(self, execs: Execs, previews: Previews) -> None:
         self._execs = execs
         self._previews = previews
-        self._done: dict[tuple[str, str], Reloaded] = {}
+        self._runs: dict[tuple[str, int, str], asyncio.Task[Reloaded]] = {}
+
+    def refusal(self, record: SandboxRecord, reload: ExecSpec | None) -> SandboxError | None:
+        """Return why a sync must not change anything, because what follows could not be run.
+
+        An id that was used is none of a sync's business that changes nothing: so
+        ends a retry of one that has run the reload action.
+
+        Raises:
+            LanguageNotSupportedError: It could never be run.
+        """
+        if reload is None:
+            return None
+        language_of(reload.program, record.template, self._execs._catalogue)
+        if reload.exec_id in self._execs._used.get(record.sandbox_id, ()):
+            return ExecIdReusedError(
+                f"An exec {reload.exec_id!r} ran or runs in the sandbox. Nothing was changed; "
+                "choose another id for the reload action.",
+                metadata={"sandbox_id": record.sandbox_id, "exec_id": reload.exec_id},
+            )
+        return None
 
     async def after(
         self,
@@ -56,21 +80,37 @@ class Reloads:
     ) -> After:
         """Run the reload action if something changed, then look at the preview.
 
-        A retry of a sync gets the result of the first reload again.
+        A retry of a sync gets the result of the first reload, or waits for it: a
+        caller that leaves ends it only when the sync has no id to find it by.
         """
-        key = (record.sandbox_id, receipt.sync_id)
-        reloaded = self._done.get(key) if receipt.repeated else None
-        changed = receipt.added or receipt.modified or receipt.deleted
-        folders = receipt.folders_added or receipt.folders_modified or receipt.folders_deleted
-        if reload is not None and reloaded is None and (changed or folders):
-            reloaded = await self._run(record, reload)
+        reloaded = None
+        if reload is not None and receipt.changed:
+            where = replace(reload, cwd=posixpath.join(receipt.root, reload.cwd).rstrip("/") or "/")
             if receipt.sync_id:
-                self._done[key] = reloaded
-                if len(self._done) > _KEPT:
-                    del self._done[next(iter(self._done))]
+                reloaded = await asyncio.shield(self._once(record, receipt.sync_id, where))
+            else:
+                reloaded = await self._run(record, where)
         port = record.preview.port
         state = await self._previews.wait(record, port, preview_wait)
         return After(reloaded=reloaded, preview_state=state)
+
+    def _once(
+        self, record: SandboxRecord, sync_id: str, reload: ExecSpec
+    ) -> asyncio.Task[Reloaded]:
+        """Return the run of a sync's reload action, which may have ended long ago."""
+        key = (record.sandbox_id, record.generation, sync_id)
+        if key not in self._runs:
+            run = asyncio.create_task(self._run(record, reload))
+            self._runs[key] = run
+            run.add_done_callback(lambda it: self._ended(key, it))
+            if len(self._runs) > _KEPT:
+                del self._runs[next(iter(self._runs))]
+        return self._runs[key]
+
+    def _ended(self, key: tuple[str, int, str], run: asyncio.Task[Reloaded]) -> None:
+        # What never ran may be tried again by a retry.
+        if run.cancelled() or run.exception() is not None:
+            self._runs.pop(key, None)
 
     async def _run(self, record: SandboxRecord, reload: ExecSpec) -> Reloaded:
         if not reload.exec_id:

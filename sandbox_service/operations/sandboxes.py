@@ -121,7 +121,9 @@ class Sandboxes:
         """
         record = self._kept.get(sandbox_id)
         if record is None:
-            record = await self._store.get(sandbox_id)
+            stored = await self._store.get(sandbox_id)
+            # While the store was asked, somebody may have written something newer.
+            record = self._kept.get(sandbox_id, stored)
             if record is not None:
                 self._keep(record)
         if record is None or not caller.may_see(record.tenant):

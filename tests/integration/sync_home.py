@@ -133,7 +133,7 @@ class Home:
 
     async def clean(self) -> bool:
         """Wait until nothing that was staged is left."""
-        await self.sync.aclose()
+        await self.sync.drain(10)
         state = self.path / ".sandbox-sync"
         for _ in range(1000):
             if not list(state.glob("*.tar")) and not list(state.glob("stage/*")):

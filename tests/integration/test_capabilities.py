@@ -84,9 +84,8 @@ async def test_every_feature_is_told_with_a_reason_when_it_does_not_work(client)
     assert sorted(it.feature for it in features) == sorted(
         number for number in pb.Feature.values() if number
     )
-    assert [
-        pb.Feature.Name(it.feature) for it in features if not it.supported and not it.note
-    ] == []
+    unexplained = [it.feature for it in features if not it.supported and not it.note]
+    assert [pb.Feature.Name(it) for it in unexplained] == []
 
 
 async def test_every_template_can_be_created_has_what_it_says_and_runs_its_languages(client):

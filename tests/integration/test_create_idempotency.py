@@ -83,8 +83,8 @@ async def test_a_key_with_another_request_is_refused_while_the_first_is_under_wa
 async def test_maps_are_the_same_in_whatever_order_they_come(client):
     """Encoders may order a map's entries as they like."""
     names = [f"K{number}" for number in range(20)]
-    first = await client.create(idempotency_key="job-1", env={name: "x" for name in names})
-    again = await client.create(idempotency_key="job-1", env={name: "x" for name in names[::-1]})
+    first = await client.create(idempotency_key="job-1", env=dict.fromkeys(names, "x"))
+    again = await client.create(idempotency_key="job-1", env=dict.fromkeys(names[::-1], "x"))
 
     assert again.sandbox.sandbox_id == first.sandbox.sandbox_id
 

@@ -138,13 +138,3 @@ async def test_what_differs_is_named_for_an_exec_id_too(client):
     error = await failure(twice_with_an_exec_id(await client.sandbox()))
 
     assert error.metadata.get("differs") == "program"
-
-
-async def test_the_same_exec_again_reads_along_instead_of_failing(client):
-    """A retry after a lost connection: never run twice, and from the beginning."""
-    box = await client.sandbox()
-    first = await box.run("echo ran; mktemp /tmp/once.XXXXXX", exec_id="retry-1")
-    again = await box.run("echo ran; mktemp /tmp/once.XXXXXX", exec_id="retry-1")
-
-    assert again.started.reused
-    assert again.stdout == first.stdout

@@ -106,11 +106,14 @@ async def test_it_runs_in_the_folder_that_was_asked_for(box):
     assert ran.started.cwd == "/usr/share"
 
 
-async def test_started_echoes_where_and_as_whom_it_runs_when_nothing_was_asked_for(box):
-    """Effective values are always told."""
-    ran = await box.run("pwd; id -un")
+async def test_started_tells_where_and_as_whom_it_runs_if_that_was_asked_for(box):
+    """Empty means the template's own user, and that user's home."""
+    asked = await box.run("pwd; id -un", cwd="/tmp", user="user")
+    unset = await box.run("pwd; id -un")
 
-    assert [ran.started.cwd, ran.started.user] == ran.text.split()
+    assert [asked.started.cwd, asked.started.user] == asked.text.split() == ["/tmp", "user"]
+    assert (unset.started.cwd, unset.started.user) == ("", "")
+    assert unset.text.split() == ["/home/user", "user"]
 
 
 async def test_started_echoes_every_effective_value(box):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import subprocess
 import sys
 import time
 
@@ -151,21 +149,20 @@ async def test_a_passed_deadline_leaves_no_process_and_says_so(box):
 async def test_a_client_that_is_killed_in_mid_stream_leaves_no_process(box, service):
     """A crashed orchestrator costs nothing."""
     mark = unlikely()
-    with subprocess.Popen(
-        [
-            sys.executable,
-            str(REPOSITORY / "tests/integration/programs/lone_reader.py"),
-            service.grpc_address,
-            box.client.tenant,
-            box.sandbox_id,
-            tree(mark),
-        ],
+    reader = await asyncio.create_subprocess_exec(
+        sys.executable,
+        str(REPOSITORY / "tests/integration/programs/lone_reader.py"),
+        service.grpc_address,
+        box.client.tenant,
+        box.sandbox_id,
+        tree(mark),
         env=environment(),
-        stdout=subprocess.PIPE,
-    ) as reader:
-        said = await asyncio.to_thread(reader.stdout.readline)
-        there = await until(lambda: box.having(mark))
-        os.kill(reader.pid, 9)
+        stdout=asyncio.subprocess.PIPE,
+    )
+    said = await reader.stdout.readline()
+    there = await until(lambda: box.having(mark))
+    reader.kill()
+    await reader.communicate()
 
     assert said == b"reading\n"
     assert there

@@ -16,7 +16,10 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 MIB = 1 << 20
 JOURNAL = 8 * MIB
-RANDOM = "head -c 5000000 /dev/urandom | tee /tmp/random-$$ ; sha256sum /tmp/random-$$ >&2; rm /tmp/random-$$"
+RANDOM = (
+    "head -c 5000000 /dev/urandom | tee /tmp/random-$$; "
+    "sha256sum /tmp/random-$$ >&2; rm /tmp/random-$$"
+)
 
 
 async def test_output_arrives_as_it_is_written(box):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import pwd
 import signal
 import subprocess
 import tempfile
@@ -14,11 +15,11 @@ from pathlib import Path
 import pytest
 
 from sandbox_service.domain.errors import (
-    ChecksumMismatchError,
     DiskFullError,
-    InvalidPathError,
-    InvalidRequestError,
+    FileNotAccessibleError,
+    NotAFileError,
     SandboxError,
+    VerifyFailedError,
 )
 from sandbox_service.domain.files import (
     SyncData,
@@ -72,10 +73,13 @@ async def test_what_is_damaged_on_its_way_changes_nothing(tmp_path: Path, damage
     await home.send({"a": (0o644, b"old"), "z": (0o644, b"z")})
     home.sync = FileSync(DamagingSandbox(tmp_path, damage), Limits())  # type: ignore[arg-type]
 
-    with pytest.raises(ChecksumMismatchError):
+    with pytest.raises(VerifyFailedError) as caught:
         await home.send({"a": (0o644, b"content")}, deletes=["z"])
 
     assert found(home.root) == {"a": (0o644, b"old"), "z": (0o644, b"z")}
+    # Where the archive itself is broken, no file is to blame.
+    path = "a" if damage == "flip" else "project"
+    assert caught.value.metadata == {"sandbox_id": "sandbox-1", "path": path}
     assert await home.clean()
 
 
@@ -181,9 +185,11 @@ async def test_a_root_that_cannot_be_a_folder_is_refused(home: Home, root: str) 
     (home.path / "file").write_bytes(b"kept")
     (home.path / "dangling").symlink_to("nowhere")
 
-    with pytest.raises(InvalidPathError):
+    with pytest.raises(NotAFileError) as caught:
         await home.send({"a": (0o644, b"a")}, root=root)
 
+    kind = "file" if root.startswith("file") else "link"
+    assert caught.value.metadata["actual"] == kind
     assert (home.path / "file").read_bytes() == b"kept"
     assert not (home.path / "nowhere").exists()
     assert await home.clean()
@@ -279,11 +285,11 @@ async def test_a_root_that_the_user_may_not_write_is_refused(nobody: Home) -> No
     theirs = nobody.path.parent / "theirs"
 
     for root in (theirs, theirs / "sub/new"):
-        with pytest.raises(InvalidRequestError):
+        with pytest.raises(FileNotAccessibleError):
             await nobody.send({"a": (0o644, b"a")}, root=str(root))
     receipt = await nobody.send({"a": (0o644, b"a")})
 
     assert found(theirs) == {"sub": 0o755}
-    assert receipt.uid == 65534
+    assert receipt.user == pwd.getpwuid(65534).pw_name
     assert (nobody.root / "a").stat().st_uid == 65534
     assert await nobody.clean()

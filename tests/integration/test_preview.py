@@ -10,7 +10,7 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 from miosa.sandbox import v1 as pb
 
-from tests.support.calls import events, failure
+from tests.support.calls import events, failure, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -152,11 +152,12 @@ async def test_status_tells_whether_the_app_answers(client):
     box = await client.sandbox()
     before = await client.status(box.sandbox_id)
     call, _ = await serving(box)
-    async with asyncio.timeout(10):
-        while (after := await client.status(box.sandbox_id)).preview_state != (
-            pb.PREVIEW_STATE_LISTENING
-        ):
-            await asyncio.sleep(0.05)
+
+    async def answers():
+        status = await client.status(box.sandbox_id)
+        return status if status.preview_state == pb.PREVIEW_STATE_LISTENING else None
+
+    after = await until(answers)
     call.cancel()
 
     assert before.preview_state == pb.PREVIEW_STATE_NOT_LISTENING

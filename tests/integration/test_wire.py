@@ -79,7 +79,7 @@ async def test_noise_of_any_kind_never_hurts_the_service(client, service):
             return Failure.of(error).code
         return grpc.StatusCode.OK
 
-    codes = {code for code in await asyncio.gather(*(send() for _ in range(1000)))}
+    codes = set(await asyncio.gather(*(send() for _ in range(1000))))
     await client.destroy_all()
     listed = await client.list()
     client.created += [it.sandbox_id for it in listed.sandboxes]
@@ -146,7 +146,7 @@ async def test_the_request_id_comes_back_with_an_answer_and_with_an_error(client
     answered = named.call("List", pb.ListRequest())
     await answered
     error = await failure(named.status("unknown"))
-    trailing = {key: value for key, value in await answered.trailing_metadata()}
+    trailing = dict(await answered.trailing_metadata())
 
     assert trailing["x-request-id"] == "req-1:a.b_c"
     assert error.trailing["x-request-id"] == "req-1:a.b_c"
@@ -258,7 +258,7 @@ async def test_health_is_serving_for_the_server_and_each_service(client):
 
 
 async def test_reflection_lists_and_describes_the_services(client):
-    """grpcurl without a file."""
+    """For grpcurl, without a file."""
     stub = reflection_pb2_grpc.ServerReflectionStub(client.channel)
     symbol = f"{PACKAGE}.SandboxService"
     requests = [

@@ -195,7 +195,7 @@ type ReloadAction struct {
 	// What to run, in the root. Required.
 	Program *Program `protobuf:"bytes,1,opt,name=program,proto3" json:"program,omitempty"`
 	// The id of its exec: 1 to 64 characters of `[A-Za-z0-9_.-]`. Optional; made by
-	// this service when empty.
+	// this service when empty. If the id was used, nothing is changed.
 	ExecId string `protobuf:"bytes,2,opt,name=exec_id,json=execId,proto3" json:"exec_id,omitempty"`
 	// The folder to run in, absolute or relative to the root. Optional; the root when
 	// empty; at most 4,096 bytes without NUL.
@@ -432,7 +432,8 @@ type SyncFilesHeader struct {
 	Mode SyncMode `protobuf:"varint,4,opt,name=mode,proto3,enum=miosa.sandbox.v1.SyncMode" json:"mode,omitempty"`
 	// Files that are none of the sync's business: it neither counts, hashes nor
 	// deletes them, and refuses to write them. Optional: at most 256 patterns in the
-	// language of `.gitignore`, but without `!`, of 1 to 1,024 bytes each.
+	// language of `.gitignore`, but without `!`, of 1 to 1,024 bytes each with at most
+	// 16 `*`. Many long ones together are refused.
 	Excludes []string `protobuf:"bytes,5,rep,name=excludes,proto3" json:"excludes,omitempty"`
 	// Refuses to write over a tree whose root digest is another one. Optional; 32
 	// bytes.
@@ -567,7 +568,8 @@ type SyncLink struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Where it is, relative to the root. Required: 1 to 4,096 bytes without NUL, not
 	// absolute, no `.` or `..` among its parts, each of at most 255 bytes, nor
-	// `.sandbox-sync`, under which a sync keeps what it has not finished.
+	// `.sandbox-sync`, under which a sync keeps what it has not finished. With the
+	// root's path before it, it may have no more than 4,000 bytes.
 	Path string `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
 	// What it points to, relative to its own folder. Required: 1 to 4,095 bytes
 	// without NUL; never outside the root.
@@ -626,7 +628,7 @@ type SyncFileHeader struct {
 	// Where it is, relative to the root; rules as for `SyncLink.path`. Required.
 	Path string `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
 	// Its permission bits. Optional; when unset, those it has, or 0o644 for a new
-	// file; 0 to 0o777.
+	// file; 0 to 0o777, with 0o400 among them, for it has to be verified.
 	Mode *uint32 `protobuf:"varint,2,opt,name=mode,proto3,oneof" json:"mode,omitempty"`
 	// Its size in bytes: the sum of the `data` messages that follow. Required; 0 B
 	// to 16 GiB, and no more than the deployment's ceiling.
@@ -720,7 +722,8 @@ type SyncDelete struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Where it is, relative to the root; rules as for `SyncLink.path`. Required. A
 	// folder goes with everything in it that is not excluded; what is not there is
-	// no error.
+	// no error. What the same sync writes at the path or below it stays: so a file
+	// takes the place of a folder, or a folder that of a file.
 	Path          string `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -769,7 +772,7 @@ type SyncDirectory struct {
 	// Where it is, relative to the root; rules as for `SyncLink.path`. Required.
 	Path string `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
 	// Its permission bits. Optional; when unset, those it has, or 0o755 for a new
-	// folder; 0 to 0o777.
+	// folder; 0 to 0o777, with 0o700 among them.
 	Mode          *uint32 `protobuf:"varint,2,opt,name=mode,proto3,oneof" json:"mode,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -822,10 +825,10 @@ func (x *SyncDirectory) GetMode() uint32 {
 // One part of a sync.
 //
 // The order is the header; then links, folders and files in any order, each file
-// followed at once by its data; then deletes. A path is named once. Nothing is
-// changed in the root before the last message has arrived and every file has been
-// verified; then files are replaced one by one, each all or nothing, and deletes
-// come last.
+// followed at once by its data; then deletes. A path is named once, except that one
+// that is written may also be deleted. Nothing is changed in the root before the
+// last message has arrived and every file has been verified; then files are
+// replaced one by one, each all or nothing, and deletes come last.
 type SyncFilesRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Which part this is. Required.
@@ -1044,8 +1047,8 @@ type SyncFilesResponse struct {
 	Reused bool `protobuf:"varint,2,opt,name=reused,proto3" json:"reused,omitempty"`
 	// The root, absolute.
 	Root string `protobuf:"bytes,3,opt,name=root,proto3" json:"root,omitempty"`
-	// Files, links and folders that were not there before, also folders that were
-	// made because of what is in them.
+	// Files, links and folders that were not there before; of folders, only those
+	// that were named.
 	Added uint64 `protobuf:"varint,4,opt,name=added,proto3" json:"added,omitempty"`
 	// Files, links and folders whose content, type or mode was another one.
 	Modified uint64 `protobuf:"varint,5,opt,name=modified,proto3" json:"modified,omitempty"`
@@ -1054,7 +1057,8 @@ type SyncFilesResponse struct {
 	Deleted uint64 `protobuf:"varint,6,opt,name=deleted,proto3" json:"deleted,omitempty"`
 	// Files, links and folders that were named and were already so.
 	Unchanged uint64 `protobuf:"varint,7,opt,name=unchanged,proto3" json:"unchanged,omitempty"`
-	// The first paths that were changed, in byte order; at most 1,000.
+	// The first of the paths that these numbers count as changed, in byte order; at
+	// most 1,000.
 	Changes []*PathChange `protobuf:"bytes,8,rep,name=changes,proto3" json:"changes,omitempty"`
 	// True if more was changed than `changes` holds.
 	ChangesTruncated bool `protobuf:"varint,9,opt,name=changes_truncated,json=changesTruncated,proto3" json:"changes_truncated,omitempty"`

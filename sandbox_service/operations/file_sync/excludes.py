@@ -25,8 +25,11 @@ from typing import Final
 from sandbox_service.domain.errors import InvalidRequestError
 
 PATTERNS_MAX: Final = 256
-PATTERN_BYTES_MAX: Final = 256
+PATTERN_BYTES_MAX: Final = 1024
 WILDCARDS_MAX: Final = 16
+
+EXPRESSION_BYTES_MAX: Final = 100_000
+"""All patterns together are one argument of `find`; the kernel takes 131,071 bytes."""
 
 # A character of UTF-8, or one byte that is none, but no slash.
 _CHARACTER: Final = b"([^/\x80-\xff]|[\xc2-\xf4][\x80-\xbf]+)"
@@ -54,6 +57,8 @@ class Excludes:
         """Matches `./` and the path of what is excluded, whatever it is. Empty: nothing is."""
         self.folders = b"|".join(folders)
         """Matches `./` and the path of folders that are excluded. Empty: none are."""
+        if max(len(self.anything), len(self.folders)) > EXPRESSION_BYTES_MAX:
+            raise InvalidRequestError.of("header.excludes", "is too long in all; use `*`, or less")
         self._anything = _compiled(self.anything)
         self._folders = _compiled(b"|".join(filter(None, (self.anything, self.folders))))
 

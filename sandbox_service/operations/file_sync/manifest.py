@@ -5,11 +5,17 @@ from __future__ import annotations
 import hashlib
 import posixpath
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime
 from typing import Final
 
-from sandbox_service.domain.errors import InvalidPathError, InvalidRequestError
+from sandbox_service.domain.errors import (
+    FieldViolation,
+    InvalidPathError,
+    InvalidRequestError,
+    PayloadTooLargeError,
+)
 from sandbox_service.domain.files import (
     FILE_MODE_DEFAULT,
     FOLDER_MODE_DEFAULT,
@@ -35,6 +41,7 @@ _RELATIVE_PATH_BYTES_MAX: Final = PATH_BYTES_MAX - 96
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MTIME_NS_MAX: Final = 0o77777777777 * 1_000_000_000
 _SHA256_BYTES: Final = 32
+_PATH_SHOWN_MAX: Final = 100
 
 
 class Manifest:
@@ -52,18 +59,26 @@ class Manifest:
         self._limits = limits
         self._excludes = excludes
         self._records: list[bytes] = []
-        self._entries: set[str] = set()
+        self._entries: dict[str, int] = {}
         self._folders: set[str] = set()
         self._sent_folders: set[str] = set()
         self._deletes: set[str] = set()
+        self._without_mode: set[str] = set()
         self._records_bytes = 0
+        self._entry_count = 0
+        self._longest_bytes = 0
+        self.longest_path = ""
         self.mtime_ns = int(time.time()) * 1_000_000_000
         self.content_bytes = 0
 
     @property
-    def written(self) -> int:
-        """How many files and links there are."""
-        return len(self._entries)
+    def named(self) -> int:
+        """How many files, links and folders were sent."""
+        return len(self._entries) + len(self._sent_folders)
+
+    def size_of(self, paths: Iterable[str]) -> int:
+        """Return the bytes of content of those paths that are files."""
+        return sum(self._entries.get(path, 0) for path in paths)
 
     def begin_file(self, file: SyncFile) -> tuple[int, int]:
         """Check a file before its content is there.
@@ -74,17 +89,19 @@ class Manifest:
         Raises:
             InvalidRequestError: It cannot be written.
             InvalidPathError: Its path cannot be written.
+            PayloadTooLargeError: The sync becomes larger than one may be.
         """
-        self._add(self._entries, file.path, "file.path")
+        self._add(file.path, "file.path")
         if file.size < 0:
             raise InvalidRequestError.of("file.size", "is negative")
+        self._entries[file.path] = file.size
         self.content_bytes += file.size
         if self.content_bytes > self._limits.sync_bytes:
-            raise InvalidRequestError.of(
-                "file.size", f"brings the sync above {self._limits.sync_bytes} bytes; split it"
-            )
+            raise _too_large("file.size", "bytes", self._limits.sync_bytes, self.content_bytes)
         if file.sha256 is not None and len(file.sha256) != _SHA256_BYTES:
             raise InvalidRequestError.of("file.sha256", f"is not {_SHA256_BYTES} bytes")
+        if file.mode is None:
+            self._without_mode.add(file.path)
         mode = _mode(file.mode, FILE_MODE_DEFAULT, 0o400, "file.mode")
         return mode, self._mtime_ns(file.mtime)
 
@@ -98,13 +115,14 @@ class Manifest:
         Raises:
             InvalidPathError: Its path cannot be written, or it points outside.
         """
-        self._add(self._entries, link.path, "link.path")
+        self._add(link.path, "link.path")
+        self._entries[link.path] = 0
         link_stays_inside(link.path, link.target, "link.target")
         names = link.target.split("/")
         ups = next((at for at, name in enumerate(names) if name != ".."), len(names))
         if ".." in names[ups:]:
             # `a/..` is the root's parent when `a` is itself a link into a deeper folder.
-            raise InvalidPathError.of("link.target", "has '..' after a name", "path")
+            raise _invalid("link.target", link.target, "inside_root", "has '..' after a name")
         self._record(link_record(link.path, link.target))
         return self.mtime_ns
 
@@ -115,7 +133,10 @@ class Manifest:
             InvalidRequestError: Its mode would lock its owner out.
             InvalidPathError: Its path cannot be written.
         """
-        self._add(self._sent_folders, folder.path, "directory.path")
+        self._add(folder.path, "directory.path", folder=True)
+        self._sent_folders.add(folder.path)
+        if folder.mode is None:
+            self._without_mode.add(folder.path)
         mode = _mode(folder.mode, FOLDER_MODE_DEFAULT, 0o700, "directory.mode")
         self._record(folder_record(folder.path, mode))
         return mode, self.mtime_ns
@@ -129,9 +150,10 @@ class Manifest:
         self._check_path(delete.path, "delete.path")
         if self._excludes.match(delete.path, folder=True):
             raise InvalidRequestError.of("delete.path", f"{delete.path!r} is excluded")
-        if delete.path not in self._deletes:
-            self._deletes.add(delete.path)
-            self._count(len(delete.path))
+        if delete.path in self._deletes:
+            raise InvalidRequestError.of("delete.path", f"{delete.path!r} is there twice")
+        self._deletes.add(delete.path)
+        self._count(len(delete.path))
 
     def check_whole(self) -> None:
         """Check what only shows when all entries are known.
@@ -140,11 +162,10 @@ class Manifest:
             InvalidPathError: A path lies below a file or link of the same sync.
         """
         self._folders |= self._sent_folders
-        both = self._entries & self._folders
+        both = self._entries.keys() & self._folders
         if both:
-            path = min(both)
-            raise InvalidPathError.of(
-                "path", f"{path!r} is a file or link of this sync, and a folder of it too", "path"
+            raise _invalid(
+                "path", min(both), "one_kind", "is a file or link of this sync, and a folder too"
             )
 
     def digest(self) -> bytes:
@@ -161,21 +182,25 @@ class Manifest:
         Sorted as byte strings, each entry ending with NUL, each path beginning with `./`.
         """
         yield "want", b"".join(sorted(self._records))
-        yield "nondirs", _paths(self._entries)
+        yield "nondirs", _paths(self._entries.keys())
         yield "dirs", _paths(self._folders)
-        yield "paths", _paths(self._entries | self._folders)
+        yield "named-dirs", _paths(self._sent_folders)
+        yield "without-mode", _paths(self._without_mode)
+        yield "paths", _paths(self._entries.keys() | self._folders)
         yield "deletes", _paths(self._deletes)
         yield "exclude", self._excludes.anything
         yield "exclude-dirs", self._excludes.folders
 
-    def _add(self, to: set[str], path: str, field: str) -> None:
+    def _add(self, path: str, field: str, *, folder: bool = False) -> None:
+        """Check a path that is new, and note the folders that it lies in."""
         self._check_path(path, field)
-        if self._excludes.match(path, folder=to is self._sent_folders):
+        if self._excludes.match(path, folder=folder):
             raise InvalidRequestError.of(field, f"{path!r} is excluded")
         if path in self._entries or path in self._sent_folders:
             raise InvalidRequestError.of(field, f"{path!r} is there twice")
-        to.add(path)
         self._count(len(path))
+        if (size := len(path.encode())) > self._longest_bytes:
+            self._longest_bytes, self.longest_path = size, path
         parent = posixpath.dirname(path)
         while parent and parent not in self._folders:
             self._folders.add(parent)
@@ -185,11 +210,10 @@ class Manifest:
     def _check_path(self, path: str, field: str) -> None:
         relative_inside(path, field)
         if len(path.encode()) > _RELATIVE_PATH_BYTES_MAX:
-            raise InvalidPathError.of(
-                field, f"is longer than {_RELATIVE_PATH_BYTES_MAX} bytes", "path"
-            )
+            why = f"is longer than {_RELATIVE_PATH_BYTES_MAX} bytes"
+            raise _invalid(field, path, "path_length", why)
         if RESERVED_NAME in path.split("/"):
-            raise InvalidPathError.of(field, f"has the reserved name {RESERVED_NAME!r}", "path")
+            raise _invalid(field, path, "reserved", f"has the reserved name {RESERVED_NAME!r}")
 
     def _record(self, record: bytes) -> None:
         self._records.append(record)
@@ -198,17 +222,12 @@ class Manifest:
     def _count(self, size: int, *, entries: int = 1) -> None:
         self._records_bytes += size
         if self._records_bytes > RECORDS_BYTES_MAX:
-            raise InvalidRequestError(
-                f"The paths of this sync are more than {RECORDS_BYTES_MAX} bytes; split it."
-            )
+            raise _too_large("paths", "bytes", RECORDS_BYTES_MAX, self._records_bytes)
         if not entries:
             return
-        count = len(self._entries) + len(self._sent_folders) + len(self._deletes)
-        if count > self._limits.sync_files:
-            raise InvalidRequestError(
-                f"This sync has more than {self._limits.sync_files} entries; split it.",
-                metadata={"limit": str(self._limits.sync_files)},
-            )
+        self._entry_count += 1
+        if self._entry_count > self._limits.sync_files:
+            raise _too_large("part", "entries", self._limits.sync_files, self._entry_count)
 
     def _mtime_ns(self, mtime: datetime | None) -> int:
         if mtime is None:
@@ -234,5 +253,21 @@ def _mode(mode: int | None, default: int, needed: int, field: str) -> int:
     return bits
 
 
-def _paths(paths: set[str]) -> bytes:
+def _invalid(field: str, path: str, rule: str, why: str) -> InvalidPathError:
+    shown = path if len(path) <= _PATH_SHOWN_MAX else path[:_PATH_SHOWN_MAX] + "..."
+    return InvalidPathError(
+        f"{field}: the path {shown!r} {why}",
+        (FieldViolation(field, why, rule),),
+        metadata={"field": field, "path": shown, "rule": rule},
+    )
+
+
+def _too_large(field: str, unit: str, limit: int, actual: int) -> PayloadTooLargeError:
+    return PayloadTooLargeError(
+        f"{field}: brings the sync above {limit} {unit}. Nothing was changed; split it.",
+        metadata={"field": field, f"limit_{unit}": str(limit), f"actual_{unit}": str(actual)},
+    )
+
+
+def _paths(paths: AbstractSet[str]) -> bytes:
     return b"".join(sorted(b"./%b\0" % path.encode() for path in paths))

@@ -13,6 +13,7 @@ from time import monotonic
 from typing import Any, Final, TypeVar
 
 from sandbox_service.domain.errors import (
+    DiskFullError,
     InvalidPathError,
     InvalidRequestError,
     SandboxError,
@@ -76,7 +77,11 @@ class FileSync:
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def sync(
-        self, record: SandboxRecord, header: SyncHeader, parts: AsyncIterator[SyncPart]
+        self,
+        record: SandboxRecord,
+        header: SyncHeader,
+        parts: AsyncIterator[SyncPart],
+        refusal: SandboxError | None = None,
     ) -> SyncReceipt:
         """Make a folder of a sandbox what the parts say.
 
@@ -89,13 +94,20 @@ class FileSync:
             header: Where to write, and how.
             parts: Files, each followed by its content, and links, folders and
                 deletes, in any order. Read once, as fast as the sandbox takes them.
+            refusal: Raised instead of changing anything.
 
         Raises:
             InvalidRequestError: A part cannot be synced. Nothing was changed.
-            InvalidPathError: A path leaves the root, lies below a link that
-                does, or is of another kind there. Nothing was changed.
-            ChecksumMismatchError: Content is not what was announced, or was
-                damaged on its way. Nothing was changed.
+            InvalidPathError: A path leaves the root, or lies below a link that
+                does. Nothing was changed.
+            PayloadTooLargeError: It is more than one sync may have. Nothing was changed.
+            ChecksumMismatchError: Content is not what was announced. Nothing was changed.
+            VerifyFailedError: It was damaged on its way. Nothing was changed.
+            NotAFileError: A folder is where a file is to be, or the reverse.
+                Nothing was changed.
+            FileNotAccessibleError: The user may not write there. Nothing was
+                changed, unless the message says so.
+            UserNotFoundError: There is no such user. Nothing was changed.
             RootDigestMismatchError: The root has another digest. Nothing was changed.
             SyncIdReusedError: The sync id belongs to another sync.
             DiskFullError: Each file is whole, old or new.
@@ -106,14 +118,14 @@ class FileSync:
         archive = Packer(manifest).pack(parts)
         async with aclosing(archive):
             if not header.sync_id:
-                return await self._run(record, header, manifest, archive, None)
+                return await self._run(record, header, manifest, archive, None, refusal)
             key = ReceiptKey(record.sandbox_id, record.generation, header.sync_id)
             async with self._locks.hold(key):
                 if key in self._applying:
                     await asyncio.wait([self._applying[key]])
                 stored = self._receipts.get(key)
                 if stored is None:
-                    return await self._run(record, header, manifest, archive, key)
+                    return await self._run(record, header, manifest, archive, key, refusal)
                 return await _repeated(stored, header, manifest, archive)
 
     async def drain(self, limit_s: float) -> None:
@@ -134,16 +146,19 @@ class FileSync:
         manifest: Manifest,
         archive: AsyncIterator[bytes],
         key: ReceiptKey | None,
+        refusal: SandboxError | None,
     ) -> SyncReceipt:
         name = secrets.token_hex(8)
         begun = monotonic()
         try:
             size = await self._upload(record.sandbox_id, name, archive, header.user)
-        except BaseException:
+        except BaseException as error:
             self._background(self._discard(record.sandbox_id, name, header.user))
+            if isinstance(error, DiskFullError):
+                raise script.disk_full(record.sandbox_id, header.root) from error
             raise
         upload = _Upload(name, size, timedelta(seconds=monotonic() - begun))
-        task = self._background(self._apply(record, header, manifest, upload, key))
+        task = self._background(self._apply(record, header, manifest, upload, key, refusal))
         if key is not None:
             self._applying[key] = task
             task.add_done_callback(lambda _: self._applying.pop(key, None))
@@ -185,6 +200,7 @@ class FileSync:
         manifest: Manifest,
         upload: _Upload,
         key: ReceiptKey | None,
+        refusal: SandboxError | None,
     ) -> SyncReceipt:
         begun = monotonic()
         # One at a time in a sandbox, for roots may lie in one another.
@@ -193,7 +209,13 @@ class FileSync:
                 result = await run_command(
                     self._provider,
                     record.sandbox_id,
-                    script.apply_argv(header, upload.name, upload.size),
+                    script.apply_argv(
+                        header,
+                        upload.name,
+                        upload.size,
+                        manifest.longest_path,
+                        may_change=refusal is None,
+                    ),
                     user=header.user,
                     timeout=APPLY_TIMEOUT,
                     output_limit=2 * RECORDS_BYTES_MAX,
@@ -203,20 +225,18 @@ class FileSync:
                 raise
         if result.exit_code is None:
             self._background(self._discard(record.sandbox_id, upload.name, header.user))
-        applied = script.parse(result)
+        applied = script.parse(result, record.sandbox_id, header.root, refusal)
         receipt = SyncReceipt(
             sync_id=header.sync_id,
             root=applied.root,
             added=applied.added,
             modified=applied.modified,
             deleted=applied.deleted,
-            unchanged=manifest.written - len(applied.added) - len(applied.modified),
-            folders_added=applied.folders_added,
-            folders_modified=applied.folders_modified,
-            folders_deleted=applied.folders_deleted,
+            unchanged=manifest.named - len(applied.added) - len(applied.modified),
             content_bytes=manifest.content_bytes,
+            written_bytes=manifest.size_of((*applied.added, *applied.modified)),
             root_digest=applied.root_digest,
-            uid=applied.uid,
+            user=applied.user,
             uploading=upload.duration,
             applying=timedelta(seconds=monotonic() - begun),
         )
@@ -315,5 +335,6 @@ def _header_digest(header: SyncHeader) -> bytes:
         header.excludes,
         header.if_root_digest,
         header.user,
+        header.reload_digest,
     )
     return hashlib.sha256(repr(fields).encode()).digest()

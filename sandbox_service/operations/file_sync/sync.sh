@@ -9,23 +9,28 @@
 #   $3 patch or mirror                 $4 changed or full
 #   $5 the digest that the root must have, or nothing
 #   $6 a name for this sync that no other has    $7 size of the archive
+#   $8 the longest of its paths    $9 change, or keep: fail rather than change anything
 #
 # Writes NUL-terminated records to stdout: `=changes` and what was written
 # (`./path` was added, TAB `./path` modified), `=deleted` and the paths that
-# are gone, `=end` and the numbers. Or `=failed`, a word and a detail.
+# are gone, `=end`, the root, its digest and the user. Or `=failed`, a word, a
+# path or digest, and the kind of what is at the path.
 set -euo pipefail
 shopt -s inherit_errexit
 export LC_ALL=C PATH="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:${PATH-}"
 umask 022
 
 home=${HOME:-~}
-archive=$home/$1 root=$2 mode=$3 verify=$4 expected=$5 id=$6 size=$7
+archive=$home/$1 root=$2 mode=$3 verify=$4 expected=$5 id=$6 size=$7 longest=$8 may=$9
 state=$home/$reserved
 stage= stages= inode= listed= listed_cutoff=
 leftovers=()
 
 fail() { # word detail
-  printf '=failed\0%s\0%s\0' "$1" "${2-}"
+  local kind=other
+  if [[ -L ${2-} ]]; then kind=link; elif [[ -d ${2-} ]]; then kind=directory; fi
+  [[ $kind != other || ! -f ${2-} ]] || kind=file
+  printf '=failed\0%s\0%s\0%s\0' "$1" "${2-}" "$kind"
   exit 3
 }
 
@@ -80,7 +85,7 @@ locate() {
     root=${PWD%/}${root#"$near"}
     near=$PWD
   fi
-  [[ $root != / && /$root/ != */$reserved/* ]] || fail not_a_folder "$root"
+  [[ $root != / && /$root/ != */$reserved/* ]] || fail no_root "$root"
   local above=${near%/*} mounts
   mapfile -d '' -t mounts < <(stat --printf '%m\0%d.%i\0' -- "$near" "$home" "${above:-/}")
   inode=${mounts[1]}
@@ -133,9 +138,45 @@ survey() {
   trusted=$listed_cutoff
 }
 
+# Where no mode was sent, an entry keeps the one that it has: changes write.rec and what is staged.
+keep_modes() {
+  local record path has bits list
+  local -A raw=()
+  [[ -s $c/without-mode && -s $c/write.rec ]] || return 0
+  # What is as sent with the default mode is not in write.rec any more.
+  sed -zE 's/^([0-9a-f]{64} f|d)[0-7]{4} //; t; d' "$c/write.rec" | sort -z |
+    comm -z -12 - "$c/without-mode" |
+    comm -z -12 - <(sort -z -m "$c/now.dirs" "$c/now.nondirs") >"$c/keep"
+  [[ -s $c/keep ]] || return 0
+  while IFS= read -r -d '' record; do
+    raw[${record#* }]=$((16#${record%% *}))
+  done < <(xargs -0 stat --printf '%f %n\0' -- <"$c/keep" 2>/dev/null)
+  while IFS= read -r -d '' record; do
+    path=${record#* }
+    if [[ $record == d[0-7][0-7][0-7][0-7]\ * ]]; then
+      has=${raw[$path]:-0}
+      ((has >> 12 != 4)) || printf -v record 'd%04o %s' $((has & 4095)) "$path"
+    elif [[ $record != l\ * ]]; then
+      path=${path#* }
+      has=${raw[$path]:-0}
+      if ((has >> 12 == 8)); then
+        printf -v bits '%04o' $((has & 511))
+        record="${record%% *} f$bits $path"
+        printf '%s\0' "$path" >>"$c/chmod.$bits"
+      fi
+    fi
+    printf '%s\0' "$record"
+  done <"$c/write.rec" | sort -z | comm -z -23 - "$c/now.rec" >"$c/write.kept"
+  mv -f -- "$c/write.kept" "$c/write.rec"
+  for list in "$c"/chmod.*; do
+    (cd "$stage/t" && xargs -0 chmod "${list##*.}" -- <"$list")
+  done
+}
+
 # Decides what is to be deleted, and refuses what must not be overwritten.
 plan() {
   comm -z -23 "$c/want" "$c/now.rec" >"$c/write.rec"
+  keep_modes
   : >"$c/delete" >"$c/deletes.all"
   if [[ $mode == mirror || -s $c/deletes ]]; then
     sort -z -m "$c/now.dirs" "$c/now.nondirs" >"$c/now.paths"
@@ -206,6 +247,7 @@ spare_obstacles() {
 # Moves the staged tree into a root that exists.
 publish() {
   local path parent at=0 tops=() record bits='' chmods=()
+  : >"$c/dirs.changed"
   local -A new=()
   while IFS= read -r -d '' path; do
     mv -T -- "$path" "$stage/x/$((at++))"
@@ -221,7 +263,8 @@ publish() {
       mv -T -- "$stage/t/$path" "$path"
     fi
   done < <(comm -z -23 "$c/dirs" "$c/now.dirs")
-  folders_added=${#new[@]}
+  ((${#new[@]} == 0)) || printf '%s\0' "${!new[@]}" | sort -z |
+    comm -z -12 - "$c/named-dirs" >"$c/dirs.changed"
   if ((${#tops[@]})); then
     (cd "$stage/t" && printf '%s\0' "${tops[@]}" | xargs -0 mv -t "$root" --)
   fi
@@ -238,7 +281,7 @@ publish() {
     fi
     bits=${record:1:4}
     chmods+=("$path")
-    folders_modified=$((folders_modified + 1))
+    printf '%s\0' "$path" >>"$c/dirs.changed"
   done <"$c/write.rec"
   if ((${#chmods[@]})); then printf '%s\0' "${chmods[@]}" | xargs -0 chmod "$bits" --; fi
 }
@@ -276,6 +319,7 @@ paths_of() {
 }
 
 apply_fresh() {
+  [[ $may == change || ! -s $c/paths ]] || fail would_change
   mkdir -p -- "${root%/*}/"
   mv -T -- "$stage/t" "$root"
   cd "$root"
@@ -283,10 +327,9 @@ apply_fresh() {
   just_before trusted
   : >"$c/now.nondirs" >"$c/now.dirs" >"$c/now.all" >"$c/delete"
   cp -- "$c/nondirs" "$c/changes"
+  cp -- "$c/named-dirs" "$c/dirs.changed"
   exclude
   inode=$(stat -c '%d.%i' .)
-  mapfile -d '' -t folders <"$c/dirs"
-  folders_added=${#folders[@]}
 }
 
 apply_over() {
@@ -299,40 +342,39 @@ apply_over() {
   plan
   if [[ ! -s $c/write.rec && ! -s $c/delete ]]; then
     after=now
-    : >"$c/changes"
+    : >"$c/changes" >"$c/dirs.changed"
     return
   fi
+  [[ $may == change ]] || fail would_change
   paths_of "$c/write.rec" | sort -z >"$c/changes"
   publish
   delete
 }
 
 report() {
-  local digest deleted=/dev/null folders_deleted=0 dropped
+  local digest user
   if [[ $after == then ]]; then
     cut -z -d ' ' -f 1,2 -- "$c/staged.all" "$c/now.all" | sort -zu >"$c/index"
     list_tree "$c/then" "$c/index" "$trusted"
   fi
   listed=$c/$after.all
   digest=$(digest_of "$c/$after.rec")
-  if [[ -s $c/delete || -s $c/obstacles ]]; then
-    sort -zu "$c/delete" "$c/deleted.candidates" "$c/obstacles" >"$c/planned"
-    comm -z -12 "$c/planned" "$c/now.nondirs" | comm -z -23 - <(sort -z "$c/then.nondirs") >"$c/gone"
-    mapfile -d '' -t dropped < <(
-      comm -z -12 "$c/planned" "$c/now.dirs" | comm -z -23 - <(sort -z "$c/then.dirs")
-    )
-    folders_deleted=${#dropped[@]}
-    deleted=$c/gone
-  fi
+  user=$(id -un 2>/dev/null) || user=$EUID
+  sort -z -m "$c/now.dirs" "$c/now.nondirs" >"$c/now.paths"
   printf '=changes\0'
-  comm -z -2 "$c/changes" "$c/now.nondirs"
+  sort -z "$c/dirs.changed" "$c/changes" | comm -z -2 - "$c/now.paths"
   printf '=deleted\0'
-  cat -- "$deleted"
-  printf '=end\0%s\0%s\0%d\0%d\0%d\0%d\0' "$root" "$digest" "$EUID" \
-    "$folders_added" "$folders_modified" "$folders_deleted"
+  if [[ -s $c/delete || -s $c/obstacles ]]; then
+    sort -z "$c/then.dirs" "$c/then.nondirs" >"$c/then.paths"
+    # Beside what is gone altogether: what gave way to a folder that nobody named.
+    sort -zu "$c/delete" "$c/deleted.candidates" "$c/obstacles" | comm -z -12 - "$c/now.paths" |
+      comm -z -23 - <(comm -z -23 "$c/then.paths" \
+        <(sort -z "$c/obstacles" | comm -z -23 - "$c/obstacles.dirs" | comm -z -23 - "$c/named-dirs"))
+  fi
+  printf '=end\0%s\0%s\0%s\0' "$root" "$digest" "$user"
 }
 
-after=then folders_added=0 folders_modified=0
+after=then
 # One at a time in a sandbox, for roots may lie in one another.
 exec 9>"$state/lock"
 flock -w 540 9 || fail busy
@@ -341,12 +383,15 @@ locate
 shopt -s nullglob
 leftovers=("$stages"/*)
 stage=$stages/$id c=$stages/$id/c
+# The kernel takes paths of 4,095 bytes, with that of the folder before them.
+((${#stage} + 5 + ${#longest} <= 4095 && ${#root} + 3 + ${#longest} <= 4095)) ||
+  fail too_long "$longest"
 mkdir -p -- "$stage/x"
 if [[ -n $expected && -z $exists ]]; then
   none=$(sha256sum </dev/null)
   [[ $expected == "${none%% *}" ]] || fail digest "${none%% *}"
 fi
 unpack
-: >"$c/obstacles" >"$c/deleted.candidates"
+: >"$c/obstacles" >"$c/obstacles.dirs" >"$c/deleted.candidates"
 if [[ -n $exists ]]; then apply_over; else apply_fresh; fi
 report

@@ -49,9 +49,10 @@ while [ "${#found[@]}" -gt 0 ] && [ "${EPOCHREALTIME/./}" -lt "$deadline" ]; do
   read -rt 0.02 <> <(:)
   members "$1" "$2"
 done
-for attempt in 1 2 3 4 5; do
-  [ "${#found[@]}" -gt 0 ] || break
+# A process dies when it is next scheduled, which on a busy machine is not at once.
+for ((attempt = 0; attempt < 100 && ${#found[@]} > 0; attempt++)); do
   signal KILL "$1"
+  [ "$attempt" = 0 ] || read -rt 0.02 <> <(:)
   members "$1" "$2"
 done
 echo "${found[*]}"

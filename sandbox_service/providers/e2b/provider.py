@@ -11,7 +11,10 @@ from typing import Final
 import httpx
 
 from sandbox_service.domain.errors import (
+    DiskFullError,
+    FileNotAccessibleError,
     InvalidRequestError,
+    UserNotFoundError,
 )
 from sandbox_service.domain.ports import (
     BackendInfo,
@@ -50,6 +53,16 @@ _METRICS_WINDOW: Final = timedelta(minutes=2)
 
 _CLOSED_PORT: Final = "port is not open"
 _GONE: Final = "was not found"
+_NO_USER: Final = "error looking up user"
+_NO_WRITING: Final = (
+    "permission denied",
+    "operation not permitted",
+    "read-only file system",
+    "no such file or directory",
+    "not a directory",
+    "is a directory",
+    "file name too long",
+)
 
 TRAFFIC_TOKEN_HEADER: Final = "e2b-traffic-access-token"  # noqa: S105 - a header's name.
 
@@ -192,12 +205,8 @@ class E2BProvider:
                 request_timeout=_UPLOAD_TIMEOUT_S + size / _UPLOAD_BYTES_PER_S,
                 use_octet_stream=True,
             )
-        except sdk_errors.InvalidArgumentException as error:
-            raise InvalidRequestError(
-                f"The sandbox cannot write {path!r}.", metadata={"path": path}
-            ) from error
         except Exception as error:
-            raise translated(error) from error
+            raise _unwritten(error, sandbox_id, path, user) from error
 
     def preview(self, record: SandboxRecord, port: int) -> Preview:
         """See `SandboxProvider`."""
@@ -239,6 +248,27 @@ class E2BProvider:
 def _whole_seconds(duration: timedelta) -> int:
     """Return at least one second, rounded up: nobody gets less than was asked for."""
     return max(1, math.ceil(duration.total_seconds()))
+
+
+def _unwritten(error: Exception, sandbox_id: str, path: str, user: str) -> Exception:
+    """Return why a file was not written. Most of it only envd's text tells apart."""
+    text = str(error).lower()
+    if isinstance(error, sdk_errors.AuthenticationException) and _NO_USER in text:
+        return UserNotFoundError(f"The sandbox has no user {user!r}.", metadata={"user": user})
+    if isinstance(error, sdk_errors.InvalidArgumentException):
+        return InvalidRequestError(
+            f"The sandbox cannot write {path!r}.", metadata={"field": "path", "path": path}
+        )
+    if isinstance(error, sdk_errors.NotEnoughSpaceException):
+        return DiskFullError(
+            "The sandbox's disk is full.", metadata={"sandbox_id": sandbox_id, "path": path}
+        )
+    if isinstance(error, sdk_errors.SandboxException) and any(why in text for why in _NO_WRITING):
+        return FileNotAccessibleError(
+            f"The sandbox's user cannot write {path!r}. Name another path.",
+            metadata={"path": path},
+        )
+    return translated(error)
 
 
 def _backend_sandbox(detail: SandboxDetail | SandboxInfo) -> BackendSandbox:

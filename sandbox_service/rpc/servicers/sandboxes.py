@@ -102,9 +102,11 @@ class SandboxServicer:
         header, reload = file_sync.sync_header(message), file_sync.reload_spec(message)
         wait = times.optional_duration(message, "preview_wait") or timedelta(0)
         async with self._do.sandboxes.using(call.caller, message.sandbox_id) as record:
-            receipt = await self._do.file_sync.sync(record, header, file_sync.parts(requests))
+            refusal = self._do.reloads.refusal(record, reload)
+            parts = file_sync.parts(requests)
+            receipt = await self._do.file_sync.sync(record, header, parts, refusal)
             after = await self._do.reloads.after(record, receipt, reload, wait)
-        return file_sync.response(receipt, after, message.user)
+        return file_sync.response(receipt, after)
 
     async def GetPreview(
         self, request: preview_pb2.GetPreviewRequest, call: Call

@@ -11,9 +11,7 @@ from sandbox_service.domain.execs import Argv, Stream
 from sandbox_service.domain.ports import ProcessEnd, ProcessOutput, ProcessSpec
 
 DIGEST = "ab" * 32
-ANSWER = b"=changes\0./a\0\t./b\0=deleted\0./c\xff\0=end\0/r\0%b\x001000\x001\x002\x003\0" % (
-    DIGEST.encode()
-)
+ANSWER = b"=changes\0./a\0\t./b\0=deleted\0./c\xff\0=end\0/r\0%b\0user\0" % DIGEST.encode()
 
 Event = ProcessOutput | ProcessEnd
 

@@ -13,13 +13,16 @@ from sandbox_service.domain.errors import (
     BackendUnavailableError,
     ChecksumMismatchError,
     DiskFullError,
+    FileNotAccessibleError,
     InvalidPathError,
     InvalidRequestError,
+    NotAFileError,
     OutcomeUnknownError,
     RootDigestMismatchError,
     SandboxError,
     SandboxNotReadyError,
     SyncIdReusedError,
+    VerifyFailedError,
 )
 from sandbox_service.domain.files import (
     SyncData,
@@ -89,9 +92,8 @@ async def test_the_receipt_is_what_the_sandbox_reports() -> None:
     assert told == [receipt]
     assert again.repeated
     assert (receipt.added, receipt.modified, receipt.deleted) == (("a",), ("b",), ("c\\xff",))
-    assert (receipt.unchanged, receipt.content_bytes) == (1, 4)
-    assert (receipt.root, receipt.root_digest.hex(), receipt.uid) == ("/r", DIGEST, 1000)
-    assert (receipt.folders_added, receipt.folders_modified, receipt.folders_deleted) == (1, 2, 3)
+    assert (receipt.unchanged, receipt.content_bytes, receipt.written_bytes) == (1, 4, 3)
+    assert (receipt.root, receipt.root_digest.hex(), receipt.user) == ("/r", DIGEST, "user")
 
 
 @pytest.mark.parametrize("root", ["/", "//", "../x", "a/../b", "/a/../b", "a/.sandbox-sync", "~\0"])
@@ -118,6 +120,7 @@ async def test_a_digest_of_the_wrong_size_is_refused() -> None:
     [
         (SyncHeader(root="other", sync_id="1"), (b"1",)),
         (SyncHeader(root="project", sync_id="1", mode=SyncMode.MIRROR), (b"1",)),
+        (SyncHeader(root="project", sync_id="1", reload_digest=bytes(32)), (b"1",)),
         (HEADER, (b"2",)),
         (HEADER, (b"1", b"2")),
     ],
@@ -150,9 +153,9 @@ async def test_an_id_counts_for_one_incarnation() -> None:
 
 async def test_a_failed_sync_frees_its_id() -> None:
     """Only what succeeded has a receipt."""
-    sandbox = CannedSandbox(out(b"=failed\0unpack\0\0"), ProcessEnd(3, ""))
+    sandbox = CannedSandbox(out(b"=failed\0unpack\0\0other\0"), ProcessEnd(3, ""))
     sync = file_sync(sandbox)
-    with pytest.raises(ChecksumMismatchError):
+    with pytest.raises(VerifyFailedError):
         await sync.sync(record(), HEADER, parts(b"1"))
     sandbox.events = (out(ANSWER), ProcessEnd(0, ""))
 
@@ -238,17 +241,21 @@ async def test_a_sync_that_was_not_applied_is_cleaned_up(
 
 
 FAILURES = [
-    (b"=failed\0digest\0" + DIGEST.encode() + b"\0", b"", 3, RootDigestMismatchError),
-    (b"=failed\0checksum\0x\0", b"", 3, ChecksumMismatchError),
-    (b"=failed\0unpack\0\0", b"tar: short read", 3, ChecksumMismatchError),
-    (b"=failed\0unpack\0\0", b"tar: a: No space left on device", 3, DiskFullError),
+    (b"=failed\0digest\0" + DIGEST.encode() + b"\0other\0", b"", 3, RootDigestMismatchError),
+    (b"=failed\0checksum\0x\0other\0", b"", 3, VerifyFailedError),
+    (b"=failed\0unpack\0\0other\0", b"tar: short read", 3, VerifyFailedError),
+    (b"=failed\0unpack\0\0other\0", b"tar: a: No space left on device", 3, DiskFullError),
     (b"", b"sort: write failed: Disk quota exceeded", 2, DiskFullError),
-    (b"=failed\0leaves_root\0./a\0", b"", 3, InvalidPathError),
-    (b"=failed\0in_the_way\0./a\0", b"", 3, InvalidPathError),
-    (b"=failed\0not_a_folder\0/a\0", b"", 3, InvalidPathError),
-    (b"=failed\0denied\0/a\0", b"", 3, InvalidRequestError),
-    (b"=failed\0busy\0\0", b"", 3, SandboxNotReadyError),
-    (b"", b"mv: cannot move: Permission denied", 1, InvalidRequestError),
+    (b"=failed\0leaves_root\0./a\0link\0", b"", 3, InvalidPathError),
+    (b"=failed\0in_the_way\0./a\0file\0", b"", 3, NotAFileError),
+    (b"=failed\0not_a_folder\0/a\0file\0", b"", 3, NotAFileError),
+    (b"=failed\0no_root\0/\0directory\0", b"", 3, InvalidPathError),
+    (b"=failed\0too_long\0a\0other\0", b"", 3, InvalidPathError),
+    (b"=failed\0denied\0/a\0directory\0", b"", 3, FileNotAccessibleError),
+    (b"=failed\0busy\0\0other\0", b"", 3, SandboxNotReadyError),
+    (b"=failed\0would_change\0\0other\0", b"", 3, BackendError),
+    (b"=failed\0digest\0", b"", 3, BackendError),
+    (b"", b"mv: cannot move: Permission denied", 1, FileNotAccessibleError),
     (b"", b"bash: join: command not found", 127, BackendError),
     (b"=changes\0./a\0", b"", None, OutcomeUnknownError),
     (b"=changes\0./a\0", b"", 0, BackendError),
@@ -264,7 +271,7 @@ def test_each_failure_of_the_script_is_a_decision_for_the_caller(
     result = CommandResult(exit_code, "" if exit_code is not None else "KILL", stdout, stderr)
 
     with pytest.raises(SandboxError) as caught:
-        script.parse(result)
+        script.parse(result, "sandbox-1", "project")
 
     assert type(caught.value) is error
     assert not stderr or stderr.decode() not in str(caught.value)

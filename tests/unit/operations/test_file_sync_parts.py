@@ -18,6 +18,7 @@ from sandbox_service.domain.errors import (
     ChecksumMismatchError,
     InvalidPathError,
     InvalidRequestError,
+    PayloadTooLargeError,
 )
 from sandbox_service.domain.files import (
     SyncData,
@@ -107,6 +108,7 @@ async def test_a_link_inside_is_packed_as_it_is(target: str) -> None:
         (empty("x.log"),),
         (empty("build/x"),),
         (SyncDelete("build"),),
+        (SyncDelete("a"), SyncDelete("a")),
         (SyncFile(path="a", size=MIB + 1), SyncData(bytes(MIB + 1))),
     ],
     ids=lambda parts: " ".join(str(part)[:50] for part in parts),
@@ -141,15 +143,20 @@ async def test_content_that_is_not_what_was_announced_ends_the_sync(
 
 async def test_a_sync_has_limits() -> None:
     """Entries and bytes, each with a message that names the limit."""
-    with pytest.raises(InvalidRequestError, match="more than 2 entries"):
+    with pytest.raises(PayloadTooLargeError, match="above 2 entries"):
         await pack(empty("a"), SyncLink("b", "a"), SyncDelete("c"), limits=Limits(sync_files=2))
-    with pytest.raises(InvalidRequestError, match="above 10 bytes"):
+    with pytest.raises(PayloadTooLargeError, match="above 10 bytes") as caught:
         await pack(
             SyncFile(path="a", size=6),
             SyncData(b"123456"),
             SyncFile(path="b", size=5),
             limits=Limits(sync_bytes=10),
         )
+    assert caught.value.metadata == {
+        "field": "file.size",
+        "limit_bytes": "10",
+        "actual_bytes": "11",
+    }
 
 
 NAMES = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=130)
@@ -215,6 +222,8 @@ async def test_the_lists_say_what_the_script_has_to_know() -> None:
     assert lists["want"] == b"".join(sorted(records))
     assert lists["nondirs"] == b"./a\0./b/c/f\0"
     assert lists["dirs"] == b"./b\0./b/c\0./e\0"
+    assert lists["named-dirs"] == b"./e\0"
+    assert lists["without-mode"] == b"./e\0"
     assert lists["deletes"] == b"./old\0"
     with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
         assert tar.getnames()[-1] == "c/complete"
@@ -278,7 +287,7 @@ def test_patterns_mean_what_gitignore_means(
         "[[:alpha:]]",
         "[z-a]",
         "a\n",
-        "x" * 257,
+        "x" * 1025,
         "*a" * 17,
     ],
 )
@@ -286,3 +295,12 @@ def test_a_pattern_that_is_not_understood_is_refused(pattern: str) -> None:
     """The field of the request is named."""
     with pytest.raises(InvalidRequestError, match=re.escape("header.excludes[1]")):
         Excludes(("fine", pattern))
+
+
+def test_patterns_fit_into_one_argument() -> None:
+    """Else the kernel would not start `find`, and the caller would not learn why."""
+    Excludes(["x" * 1000] * 90)
+
+    for patterns in (["x" * 1000] * 120, ["?" * 1000] * 5, ["?" * 1000 + "/"] * 5):
+        with pytest.raises(InvalidRequestError, match="too long in all"):
+            Excludes(patterns)

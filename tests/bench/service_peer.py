@@ -1,0 +1,192 @@
+"""A client of this service. `python -m tests.bench.service_peer GRPC_ADDRESS ECHO_ADDRESS`."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import sys
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+import uvloop
+from google.protobuf.duration_pb2 import Duration
+from miosa.sandbox import v1 as pb
+from miosa.sandbox.v1 import sandbox_service_pb2_grpc
+
+from tests.bench import loads
+from tests.bench.peers import obey
+
+_METADATA = (("x-miosa-tenant-id", "bench"),)
+_CHUNK = 256 * 1024
+
+
+class ServicePeer:
+    """A client with a sandbox of its own."""
+
+    def __init__(
+        self, stub: Any, echo: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes], sandbox_id: str
+    ) -> None:
+        self._stub = stub
+        self._echo = echo
+        self._sandbox_id = sandbox_id
+
+    def _exec(self, command: str) -> Any:
+        program = pb.Program(shell_command=command)
+        request = pb.ExecRequest(sandbox_id=self._sandbox_id, program=program)
+        return self._stub.Exec(request, metadata=_METADATA)
+
+    async def _timed(self, command: str) -> float:
+        began = time.perf_counter()
+        last = None
+        async for response in self._exec(command):
+            last = response.event
+        took = time.perf_counter() - began
+        if last is None or last.exited.cause != pb.CAUSE_EXIT or last.exited.exit_code != 0:
+            raise RuntimeError(f"{command}: {last}")
+        return took
+
+    async def true(self, count: int) -> list[float]:
+        """Run `true` one after another; seconds each."""
+        return [await self._timed("true") for _ in range(count)]
+
+    async def burst(self, count: int, at_once: int) -> float:
+        """Run `true` `count` times, `at_once` at a time; runs per second."""
+        left = iter(range(count))
+
+        async def work() -> None:
+            for _ in left:
+                await self._timed("true")
+
+        began = time.perf_counter()
+        await asyncio.gather(*(work() for _ in range(at_once)))
+        return count / (time.perf_counter() - began)
+
+    async def stream(self, size: int) -> float:
+        """Read a flood of `size` bytes, and check each; bytes per second."""
+        received = 0
+        exited = None
+        began = time.perf_counter()
+        async for response in self._exec(loads.stream_command(size)):
+            event = response.event
+            if event.HasField("output"):
+                output = event.output
+                if output.offset != received or not loads.is_stream_part(output.data, received):
+                    raise RuntimeError(f"wrong bytes at {received}")
+                received += len(output.data)
+            elif event.HasField("exited"):
+                exited = event.exited
+        took = time.perf_counter() - began
+        if received != size or exited is None or exited.exit_code != 0:
+            raise RuntimeError(f"{received} bytes came of {size}: {exited}")
+        return size / took
+
+    async def frames(self, size: int) -> int:
+        """Read a flood of `size` bytes; how many messages carried it."""
+        count = 0
+        async for response in self._exec(loads.stream_command(size)):
+            count += response.event.HasField("output")
+        return count
+
+    async def first_byte(self, count: int) -> list[float]:
+        """Seconds from the call to the first output, each time."""
+        walls = []
+        for _ in range(count):
+            began = time.perf_counter()
+            seen = None
+            async for response in self._exec("echo x"):
+                if seen is None and response.event.HasField("output"):
+                    seen = time.perf_counter()
+            if seen is None:
+                raise RuntimeError("no output came")
+            walls.append(seen - began)
+        return walls
+
+    async def files(self, count: int, seed: int) -> float:
+        """Sync `count` small files into a folder that is new; seconds, hashing included."""
+        content = loads.small_files(count, seed)
+
+        async def parts() -> AsyncIterator[pb.SyncFilesRequest]:
+            yield pb.SyncFilesRequest(
+                header=pb.SyncFilesHeader(
+                    sandbox_id=self._sandbox_id, root=f"/home/user/ours-{seed}"
+                )
+            )
+            for path, data in content.items():
+                digest = hashlib.sha256(data).digest()
+                header = pb.SyncFileHeader(path=path, size=len(data), sha256=digest)
+                yield pb.SyncFilesRequest(file=header)
+                for start in range(0, len(data), _CHUNK):
+                    yield pb.SyncFilesRequest(data=data[start : start + _CHUNK])
+
+        began = time.perf_counter()
+        answer = await self._stub.SyncFiles(parts(), metadata=_METADATA)
+        took = time.perf_counter() - began
+        if answer.added < count:  # Folders count too.
+            raise RuntimeError(f"{answer.added} files were added of {count}")
+        return took
+
+    async def status(self, count: int, at_once: int) -> None:
+        """Ask for the status `count` times."""
+        request = pb.StatusRequest(sandbox_id=self._sandbox_id)
+        await _many(
+            lambda: self._stub.Status(request, metadata=_METADATA), count=count, at_once=at_once
+        )
+
+    async def echo(self, count: int, at_once: int) -> None:
+        """Send what Status sends to the bare server."""
+        request = pb.StatusRequest(sandbox_id=self._sandbox_id).SerializeToString()
+        await _many(lambda: self._echo(request, metadata=_METADATA), count=count, at_once=at_once)
+
+    async def sleeper(self) -> tuple[str, int]:
+        """Start a program that sleeps; its sandbox and pid."""
+        self._sleeping = self._exec("sleep 600")
+        async for response in self._sleeping:
+            if response.event.HasField("started"):
+                return self._sandbox_id, response.event.started.pid
+        raise RuntimeError("the program did not start")
+
+    async def leave(self) -> float:
+        """Cancel the sleeper's call; when, on the clock that all processes share."""
+        self._sleeping.cancel()
+        return time.clock_gettime(time.CLOCK_MONOTONIC)
+
+
+async def _many(call: Any, *, count: int, at_once: int) -> None:
+    left = iter(range(count))
+
+    async def work() -> None:
+        for _ in left:
+            await call()
+
+    await asyncio.gather(*(work() for _ in range(at_once)))
+
+
+async def main(address: str, echo_address: str) -> None:
+    """Make a sandbox, obey, end the sandbox."""
+    async with (
+        grpc.aio.insecure_channel(address) as channel,
+        grpc.aio.insecure_channel(echo_address) as echo_channel,
+    ):
+        stub = sandbox_service_pb2_grpc.SandboxServiceStub(channel)
+        created = await stub.Create(
+            pb.CreateRequest(template="base", lifetime=Duration(seconds=3600)), metadata=_METADATA
+        )
+        sandbox_id = created.sandbox.sandbox_id
+        peer = ServicePeer(stub, echo_channel.unary_unary("/bench.Echo/Echo"), sandbox_id)
+        deeds: dict[str, Any] = {
+            name: getattr(peer, name)
+            for name in (
+                *("true", "burst", "stream", "frames", "first_byte", "files"),
+                *("status", "echo", "sleeper", "leave"),
+            )
+        }
+        try:
+            await obey(deeds)
+        finally:
+            await stub.Destroy(pb.DestroyRequest(sandbox_id=sandbox_id), metadata=_METADATA)
+
+
+if __name__ == "__main__":
+    uvloop.run(main(sys.argv[1], sys.argv[2]))

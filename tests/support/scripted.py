@@ -1,0 +1,158 @@
+"""A backend in memory, for moments that cannot be brought about for real.
+
+A connection that breaks between two bytes, a program whose end is never
+reported, a start that takes as long as the test wants. What it does is what
+`domain.ports` promises, and nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import UTC, datetime, timedelta
+
+from sandbox_service.domain.execs import Stream
+from sandbox_service.domain.ports import ProcessEnd, ProcessOutput, ProcessSpec
+from sandbox_service.domain.sandboxes import (
+    InternetAccess,
+    PreviewSpec,
+    SandboxRecord,
+    SandboxState,
+)
+
+Event = ProcessOutput | ProcessEnd
+
+_DONE = object()
+
+
+class SetClock:
+    """A clock that stands until it is set."""
+
+    def __init__(self) -> None:
+        self.time = datetime(2026, 1, 1, tzinfo=UTC)
+
+    def now(self) -> datetime:
+        return self.time
+
+
+class ScriptedProcess:
+    """A program that does what the test says, when it says it.
+
+    Attributes:
+        kills: The grace of each kill.
+        on_kill: What a kill does. Unless set, the program ends by SIGTERM.
+        survivors: What a kill reports to be left.
+        stdin: What was written to it.
+        taken: How many of its events have been asked for.
+        closed: Whether its reader has let go.
+    """
+
+    pid = 4711
+
+    def __init__(self) -> None:
+        self.kills: list[timedelta] = []
+        self.on_kill: Callable[[], None] = lambda: self.ends(signal="TERM")
+        self.survivors: Sequence[int] = ()
+        self.stdin = b""
+        self.stdin_ended = False
+        self.stdin_blocks: asyncio.Event | None = None
+        self.taken = 0
+        self.closed = False
+        self._events: asyncio.Queue[Event | Exception | object] = asyncio.Queue()
+
+    def writes(self, data: bytes, stream: Stream = Stream.STDOUT) -> None:
+        self._events.put_nowait(ProcessOutput(stream, data))
+
+    def ends(self, code: int | None = None, signal: str = "", *, still_open: bool = False) -> None:
+        self._events.put_nowait(ProcessEnd(code, signal, still_open))
+
+    def fails(self, error: Exception) -> None:
+        self._events.put_nowait(error)
+
+    def stream_stops(self) -> None:
+        """The events are over, and none of them said how the program ended."""
+        self._events.put_nowait(_DONE)
+
+    async def events(self) -> AsyncIterator[Event]:
+        while True:
+            event = await self._events.get()
+            self.taken += 1
+            if event is _DONE:
+                return
+            if isinstance(event, Exception):
+                raise event
+            assert isinstance(event, Event)
+            yield event
+
+    async def write_stdin(self, data: bytes) -> None:
+        if self.stdin_blocks is not None:
+            await self.stdin_blocks.wait()
+        self.stdin += data
+
+    async def close_stdin(self) -> None:
+        self.stdin_ended = True
+
+    async def kill(self, grace: timedelta) -> Sequence[int]:
+        self.kills.append(grace)
+        self.on_kill()
+        return self.survivors
+
+    async def aclose(self) -> None:
+        self.closed = True
+
+
+class ScriptedProvider:
+    """What an exec asks of a provider.
+
+    Attributes:
+        next: The program that the next start gives.
+        fail_start, fail_write: Raised instead.
+        gate: Every start waits for it.
+        specs: What was started.
+        files: What was written, by path.
+    """
+
+    def __init__(self) -> None:
+        self.next = ScriptedProcess()
+        self.fail_start: Exception | None = None
+        self.fail_write: Exception | None = None
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.asked = asyncio.Event()
+        self.specs: list[ProcessSpec] = []
+        self.files: dict[str, bytes] = {}
+
+    async def start(self, sandbox_id: str, spec: ProcessSpec) -> ScriptedProcess:
+        process = self.next
+        self.asked.set()
+        await self.gate.wait()
+        if self.fail_start is not None:
+            raise self.fail_start
+        self.specs.append(spec)
+        self.next = ScriptedProcess()
+        return process
+
+    async def write_file(self, sandbox_id: str, path: str, content: bytes, user: str = "") -> None:
+        if self.fail_write is not None:
+            raise self.fail_write
+        self.files[path] = content
+
+
+def running_record(clock: SetClock, left: timedelta = timedelta(hours=1)) -> SandboxRecord:
+    """Return a sandbox that runs, with so much lifetime left."""
+    return SandboxRecord(
+        sandbox_id="box",
+        tenant="tenant",
+        user="",
+        owner="",
+        state=SandboxState.RUNNING,
+        template="base",
+        backend_template_id="base",
+        resources=None,
+        metadata={},
+        create_time=clock.now(),
+        state_time=clock.now(),
+        expire_time=clock.now() + left,
+        preview=PreviewSpec(),
+        internet=InternetAccess.BACKEND_DEFAULT,
+    )

@@ -1,0 +1,316 @@
+"""The supervisor and the killer, run by this machine's own bash: scripts are tried, not read."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from sandbox_service.domain.execs import Argv, Program, ShellCommand, SourceCode
+from sandbox_service.domain.ports import ProcessSpec
+from sandbox_service.domain.sandboxes import Language
+from sandbox_service.providers.e2b import supervisor
+from tests.support.processes import Watched, family
+
+_NONCE = b"0123456789abcdef01234567"
+_PYTHON = Language("python", ("python3", "-u"), ".py")
+
+
+def _spec(program: Program, **options: object) -> ProcessSpec:
+    return ProcessSpec(
+        **{
+            "marker": "the-mark",
+            "program": program,
+            "cwd": "",
+            "env": {},
+            "user": "",
+            "stdin": False,
+            "backstop": None,
+            **options,
+        }  # type: ignore[arg-type]
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """What a supervised program left on each stream, and the shell's own status."""
+
+    stdout: bytes
+    stderr: bytes
+    stdout_code: int | None
+    stderr_code: int | None
+    status: int
+
+
+def _command(spec: ProcessSpec) -> list[str]:
+    cmd, args = supervisor.command_line(spec, _NONCE)
+    return [cmd, *args]
+
+
+def _environment(home: Path) -> dict[str, str]:
+    # A home of its own: whatever the developer's profile prints is not the program's.
+    return {"PATH": os.environ["PATH"], "HOME": str(home), supervisor.MARKER: "the-mark"}
+
+
+@pytest.fixture
+def run(tmp_path: Path):
+    """Run a program under the supervisor, to the end of its streams."""
+
+    def run(program: Program, **options: object) -> Ran:
+        done = subprocess.run(
+            _command(_spec(program, **options)),
+            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            timeout=30,
+            check=False,
+            env=_environment(tmp_path),
+            cwd=tmp_path,
+        )
+        scanners = [supervisor.TrailerScanner(_NONCE) for _ in range(2)]
+        streams = [
+            scanner.feed(data) + scanner.rest()
+            for scanner, data in zip(scanners, (done.stdout, done.stderr), strict=True)
+        ]
+        return Ran(*streams, scanners[0].code, scanners[1].code, done.returncode)
+
+    return run
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        ShellCommand("echo out; echo err >&2; exit 7"),
+        Argv(("bash", "-c", "echo out; echo err >&2; exit 7")),
+    ],
+    ids=["line", "argv"],
+)
+def test_both_streams_end_with_the_code(run, program: Program):
+    """Who has read both trailers has read everything, and the shell says the same."""
+    ran = run(program)
+
+    assert (ran.stdout, ran.stderr) == (b"out\n", b"err\n")
+    assert (ran.stdout_code, ran.stderr_code, ran.status) == (7, 7, 7)
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["exec >/dev/null; exit 4", "exec 1>&-; exit 4", "exec >file; echo x; exit 4"],
+    ids=["null", "closed", "file"],
+)
+def test_a_stream_that_was_redirected_gets_no_trailer(run, tmp_path: Path, line: str):
+    """It would end up in the program's own file."""
+    ran = run(ShellCommand(line))
+
+    assert (ran.stdout, ran.stdout_code, ran.stderr_code) == (b"", None, 4)
+    assert ran.status == 4
+    if "file" in line:
+        assert (tmp_path / "file").read_bytes() == b"x\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "status"),
+    [("exec true", 0), ("trap 'exit 5' EXIT", 5), ("kill -KILL $$", -9)],
+    ids=["exec", "own trap", "killed"],
+)
+def test_a_program_that_takes_over_leaves_no_trailer(run, line: str, status: int):
+    """Its true status is the backend's to tell."""
+    ran = run(ShellCommand(line))
+
+    assert (ran.stdout_code, ran.stderr_code, ran.status) == (None, None, status)
+
+
+def test_a_child_that_a_signal_ends_prints_no_trailer(run):
+    """A signal to the whole group may reach a child that is not yet its own program."""
+    for _ in range(10):
+        ran = run(ShellCommand("trap '' TERM; (trap - TERM; kill -TERM $BASHPID) & wait; echo end"))
+
+        assert ran.stdout == b"end\n"
+        assert ran.stdout_code == 0
+
+
+def test_a_signal_to_its_own_group_leaves_one_trailer_at_most(run):
+    """`kill 0` is how scripts clean up after themselves."""
+    for _ in range(20):
+        ran = run(ShellCommand("sleep 60 & sleep 60 & kill -TERM 0; wait"))
+
+        assert ran.stdout == b""
+        assert ran.status == -signal.SIGTERM
+
+
+def test_the_program_sees_nothing_of_the_supervisor(run):
+    """Neither its arguments nor its variables are the program's."""
+    ran = run(
+        ShellCommand('echo "$# [$*]"; compgen -e | grep -i sbx; [ $$ = $BASHPID ] && echo same')
+    )
+
+    assert ran.stdout == b"0 []\nsame\n"
+
+
+def test_what_follows_a_comment_or_a_here_document_is_still_the_supervisors(run):
+    """The line is evaluated by itself: it cannot swallow what comes after it."""
+    ran = run(ShellCommand("cat <<END # no end\ntext"))
+    comment = run(ShellCommand("echo x # and so on"))
+
+    assert ran.stdout == b"text\n"
+    assert ran.stdout_code == 0
+    assert (comment.stdout, comment.stdout_code) == (b"x\n", 0)
+
+
+@pytest.mark.parametrize("arguments", [("",), ("a b", "*", "$HOME", "'", '"', "\n", "-e", "--")])
+def test_an_argv_arrives_as_it_was_given(run, arguments: tuple[str, ...]):
+    """No shell reads it."""
+    ran = run(Argv(("python3", "-c", "import sys; print(ascii(sys.argv[1:]))", *arguments)))
+
+    assert ran.stdout.decode().strip() == ascii(list(arguments))
+
+
+@pytest.mark.parametrize(
+    ("args", "code"),
+    [(("no-such-program-anywhere",), 127), (("/etc",), 126), (("cd", "/"), 127)],
+    ids=["missing", "a folder", "a builtin"],
+)
+def test_an_argv_that_cannot_run_says_why(run, args: tuple[str, ...], code: int):
+    """As a shell would, with the code that shells agree on."""
+    ran = run(Argv(args))
+
+    assert ran.stdout_code == code
+    assert ran.stderr
+
+
+def test_bash_adds_no_remark_about_a_killed_argv(run):
+    """Its `Killed` on standard error would not be the program's output."""
+    ran = run(Argv(("bash", "-c", "kill -KILL $$")))
+
+    assert (ran.stdout_code, ran.stderr) == (137, b"")
+
+
+def test_the_folder_of_source_code_is_deleted_afterwards(run, tmp_path: Path):
+    """Whatever the program did to it meanwhile."""
+    folder = tmp_path / "own folder"
+    folder.mkdir()
+    (folder / "main.py").write_text("import sys; print(sys.argv[1:]); open(__file__ + '.x', 'w')")
+
+    ran = run(
+        SourceCode("python", b"", ("a b",)),
+        language=_PYTHON,
+        source_path=str(folder / "main.py"),
+    )
+
+    assert ran.stdout == b"['a b']\n"
+    assert ran.stdout_code == 0
+    assert not folder.exists()
+    assert tmp_path.exists()
+
+
+def test_source_code_without_its_language_is_a_mistake_of_ours():
+    """Nothing sensible could be run."""
+    with pytest.raises(ValueError, match="language"):
+        supervisor.command_line(_spec(SourceCode("python", b"")), _NONCE)
+
+
+def test_what_goes_into_the_sandbox_is_short():
+    """One argument is at most 128 KiB, and the caller's command needs room beside ours."""
+    scripts = [_command(_spec(ShellCommand("")))[5], supervisor.kill_tree_arguments(1, "m", 1)[1]]
+
+    for script in scripts:
+        assert len(script) < 4096
+        assert not [line for line in script.splitlines() if line.lstrip().startswith("#")]
+
+
+@pytest.fixture
+def started(tmp_path: Path) -> Iterator[list[subprocess.Popen[bytes]]]:
+    """Programs under the supervisor that are gone after the test, whatever it did."""
+    running: list[subprocess.Popen[bytes]] = []
+    yield running
+    for process in running:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait(10)
+        if process.stdout is not None:
+            process.stdout.close()
+
+
+def _start(
+    started: list[subprocess.Popen[bytes]], home: Path, line: str
+) -> tuple[subprocess.Popen[bytes], Watched]:
+    """Start a line that says when all of its tree is up."""
+    process = subprocess.Popen(
+        _command(_spec(ShellCommand(line))),
+        stdout=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
+        env=_environment(home),
+        cwd=home,
+    )
+    started.append(process)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"up\n"
+    return process, Watched(family(process.pid))
+
+
+def _kill(process: subprocess.Popen[bytes], grace_ms: int) -> str:
+    command = ["/bin/bash", *supervisor.kill_tree_arguments(process.pid, "the-mark", grace_ms)]
+    done = subprocess.run(command, capture_output=True, timeout=30, check=True)
+    return done.stdout.decode()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "echo up; sleep 600",
+        "sleep 600 & sleep 600 & echo up; wait",
+        "setsid sleep 600 & setsid bash -c 'sleep 600 & wait' & echo up; wait",
+        "env -i sleep 600 & echo up; wait",
+        "trap '' TERM; sleep 600 & echo up; while :; do sleep 600; done",
+    ],
+    ids=["waiting", "background", "sessions", "no environment", "deaf"],
+)
+def test_the_killer_leaves_nobody(started, tmp_path: Path, line: str):
+    """And says so, when all of them have gone."""
+    process, tree = _start(started, tmp_path, line)
+
+    left = _kill(process, 200)
+
+    assert left == "\n"
+    assert tree.left_after(5) == []
+    assert len(tree) >= 1
+
+
+def test_the_killer_lets_a_program_use_its_grace(started, tmp_path: Path):
+    """TERM first; KILL only when the time is over."""
+    line = "trap 'echo cleaned; exit 9' TERM; echo up; while :; do sleep 0.02; done"
+    process, _ = _start(started, tmp_path, line)
+
+    _kill(process, 10_000)
+
+    assert process.wait(10) == 9
+    assert process.stdout is not None
+    assert process.stdout.read().startswith(b"cleaned\n")
+
+
+def test_the_killer_does_not_wait_when_all_have_gone(started, tmp_path: Path):
+    """A long grace is an upper limit, not a price."""
+    process, tree = _start(started, tmp_path, "echo up; exec sleep 600")
+
+    _kill(process, 20_000)
+
+    assert tree.left_after(0) == []
+
+
+def test_the_killer_spares_what_is_not_the_execs(started, tmp_path: Path):
+    """Its own shell, its parents, and programs of other execs."""
+    process, _ = _start(started, tmp_path, "echo up; exec sleep 600")
+    bystander = subprocess.Popen(["sleep", "600"], env={supervisor.MARKER: "the-mark-of-another"})
+
+    try:
+        _kill(process, 200)
+
+        assert bystander.poll() is None
+    finally:
+        bystander.kill()
+        bystander.wait(10)

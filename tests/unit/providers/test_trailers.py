@@ -1,0 +1,97 @@
+"""The trailer: found wherever a frame is cut, and nothing else is taken for one."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sandbox_service.providers.e2b.supervisor import TrailerScanner, new_nonce
+
+_NONCE = b"0123456789abcdef01234567"
+
+# Bytes that come near a trailer more often than chance would have it.
+_pieces = st.one_of(
+    st.binary(max_size=40),
+    st.sampled_from(
+        [b"\x1e", b"\x1e" + _NONCE[:7], b"\x1e" + _NONCE, _NONCE + b":", b"0\x1e", b":"]
+    ),
+)
+_output = st.lists(_pieces, max_size=12).map(b"".join).filter(lambda it: _mark(b"") not in it)
+
+
+def _mark(rest: bytes) -> bytes:
+    return b"\x1e" + _NONCE + b":" + rest
+
+
+def _cut(data: bytes, places: list[int]) -> list[bytes]:
+    """Return `data` in the frames that it comes in."""
+    ends = sorted({min(place, len(data)) for place in places} | {len(data)})
+    return [data[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+
+
+def _scanned(frames: list[bytes]) -> tuple[bytes, int | None]:
+    scanner = TrailerScanner(_NONCE)
+    visible = b"".join(scanner.feed(frame) for frame in frames)
+    return visible + scanner.rest(), scanner.code
+
+
+@given(
+    before=_output, code=st.integers(0, 255), after=_output, places=st.lists(st.integers(0, 500))
+)
+def test_the_trailer_goes_and_every_other_byte_stays(before, code, after, places):
+    """Before it is the program's output, after it what a child that goes on wrote."""
+    data = before + _mark(b"%d\x1e" % code) + after
+
+    assert _scanned(_cut(data, places)) == (before + after, code)
+
+
+@given(output=_output, places=st.lists(st.integers(0, 500)))
+def test_output_without_a_trailer_comes_whole(output, places):
+    """A program that replaced the shell, or was killed, leaves none."""
+    assert _scanned(_cut(output, places)) == (output, None)
+
+
+@given(output=_output, places=st.lists(st.integers(0, 500)))
+def test_no_more_is_held_back_than_could_become_a_trailer(output, places):
+    """A prompt without an end of line has to show at once."""
+    scanner = TrailerScanner(_NONCE)
+    given_ = shown = 0
+    for frame in _cut(output, places):
+        given_ += len(frame)
+        shown += len(scanner.feed(frame))
+
+        assert given_ - shown <= len(_mark(b"255"))
+        if b"\x1e" not in output[:given_][-len(_mark(b"255")) :]:
+            assert shown == given_
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x1e0123456789abcdef01234568:0\x1e",
+        _mark(b"\x1e"),
+        _mark(b"x\x1e"),
+        _mark(b"1234\x1e"),
+        _mark(b"-1\x1e"),
+        _mark(b" 1\x1e"),
+    ],
+    ids=["another's nonce", "no code", "no digits", "four digits", "a sign", "a space"],
+)
+def test_what_only_looks_like_a_trailer_is_output(data: bytes):
+    """It is shown, however it is cut."""
+    for place in range(len(data)):
+        assert _scanned(_cut(data, [place])) == (data, None)
+
+
+def test_the_real_trailer_is_found_behind_a_false_one():
+    """A program may have printed the beginning of its own mark."""
+    data = _mark(b"x") + b"output" + _mark(b"3\x1e")
+
+    assert _scanned([data]) == (_mark(b"x") + b"output", 3)
+
+
+def test_nonces_differ():
+    """One program's trailer must not end another's output."""
+    assert len({new_nonce() for _ in range(100)}) == 100
+    assert all(len(new_nonce()) >= 16 for _ in range(10))
