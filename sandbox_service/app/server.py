@@ -130,6 +130,9 @@ class Server:
         catalogue = _catalogue(settings)
         backend = await self._start_backend(instance, catalogue)
         server = grpc.aio.server(options=_options(settings))
+        # Methods that are registered one by one cost every call a wait over all of
+        # them (5 to 9 % of a unary call with grpcio 1.85); generic handlers do not.
+        server.add_registered_method_handlers = lambda *_: None
         grpc_address = _add_port(server, settings.grpc_address)
         wired = self._wired = await wire(settings, instance, backend, catalogue, self._stack)
         await wired.operations.sandboxes.load()
