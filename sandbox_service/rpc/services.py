@@ -7,8 +7,9 @@ by name with a servicer's; those that it lacks answer UNIMPLEMENTED.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any, Final, TypeAlias
 
 import grpc
@@ -16,7 +17,7 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message_factory import GetMessageClass
 from miosa.sandbox.v1 import artifact_service_pb2, notebook_service_pb2, sandbox_service_pb2
 
-from sandbox_service.domain.errors import NotImplementedYetError
+from sandbox_service.domain.errors import NotImplementedYetError, SandboxError
 from sandbox_service.rpc.call import Call, Calls, Method, messages
 
 SERVICES: Final[Sequence[ServiceDescriptor]] = (
@@ -26,6 +27,8 @@ SERVICES: Final[Sequence[ServiceDescriptor]] = (
 )
 
 _Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+
+_LISTENED_ON_S: Final = 0.1
 
 _KINDS: Final = {
     (False, False): "unary",
@@ -139,7 +142,11 @@ def _client_stream(method: Method, calls: Calls, operation: Any) -> Any:  # noqa
                 yield message
 
         async def work(call: Call) -> bytes:
-            response = await operation(messages(method, calls, counting()), call)
+            try:
+                response = await operation(messages(method, calls, counting()), call)
+            except SandboxError:
+                await _let_it_finish(raw)
+                raise
             counted.sent.inc()
             return bytes(response.SerializeToString())
 
@@ -147,6 +154,18 @@ def _client_stream(method: Method, calls: Calls, operation: Any) -> Any:  # noqa
         return answer
 
     return handle
+
+
+async def _let_it_finish(raw: AsyncIterator[bytes]) -> None:
+    """Read on for a moment after a refusal, for a caller that is still writing.
+
+    Some clients that cannot write any more report that, instead of the status
+    with which they were refused.
+    """
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_LISTENED_ON_S):
+            async for _ in raw:
+                pass
 
 
 def _unimplemented(

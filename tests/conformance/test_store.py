@@ -107,7 +107,6 @@ async def test_a_second_put_replaces_all_of_the_first(store):
         replace(a_record(), owner="", metadata={"other": "x"}, artifact_globs=(), generation=4),
         EndCause.DESTROYED,
         START + timedelta(seconds=9),
-        "asked for",
     )
     await store.put(changed)
 
@@ -118,7 +117,7 @@ async def test_a_second_put_replaces_all_of_the_first(store):
 
 async def test_records_intents_and_tombstones_outlive_the_store(url):
     """That is what it is for: the process may end at any moment."""
-    dead = lifecycle.ended(a_record("dead"), EndCause.LOST, START + timedelta(hours=1), "gone")
+    dead = lifecycle.ended(a_record("dead"), EndCause.LOST, START + timedelta(hours=1))
     first = await open_store(url)
     await first.put(a_record())
     await first.put(dead)
