@@ -12,6 +12,7 @@ from miosa.sandbox.v1 import setup_pb2
 
 from sandbox_service.contract import enums
 from sandbox_service.domain import errors
+from sandbox_service.domain.setup import SetupFailure
 
 ERROR_DOMAIN: Final = "sandbox.miosa.dev"
 """The `domain` of every `google.rpc.ErrorInfo` that this service sends."""
@@ -37,7 +38,6 @@ CODES: Final[Mapping[type[errors.SandboxError], int]] = {
     errors.PermissionDeniedError: code_pb2.PERMISSION_DENIED,
     errors.SandboxNotFoundError: code_pb2.NOT_FOUND,
     errors.TemplateNotFoundError: code_pb2.NOT_FOUND,
-    errors.ExecNotFoundError: code_pb2.NOT_FOUND,
     errors.FileNotFoundInSandboxError: code_pb2.NOT_FOUND,
     errors.IdempotencyKeyReusedError: code_pb2.ALREADY_EXISTS,
     errors.ExecIdReusedError: code_pb2.ALREADY_EXISTS,
@@ -133,7 +133,7 @@ def _bad_request(error: errors.InvalidRequestError) -> error_details_pb2.BadRequ
     return message
 
 
-def setup_failure(failure: errors.SetupFailure) -> setup_pb2.SetupFailure:
+def setup_failure(failure: SetupFailure) -> setup_pb2.SetupFailure:
     """Return how a setup step failed."""
     return setup_pb2.SetupFailure(
         step=failure.step_name,

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import ClassVar
 
+from sandbox_service.domain.setup import SetupFailure
+
 
 @dataclass(frozen=True, slots=True)
 class FieldViolation:
@@ -214,33 +216,6 @@ class GenerationMismatchError(SandboxError):
     reason = "GENERATION_MISMATCH"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SetupFailure:
-    """How a setup step failed.
-
-    Attributes:
-        step_index: Which step, counted from 0.
-        step_name: The name that the caller gave it. May be empty.
-        exec_id: The exec that ran it.
-        exit_code: Its exit code. None when it ended otherwise.
-        signal: The signal that ended it, without SIG. Empty when none did.
-        output_truncated: It wrote more than `output_tail` holds.
-        cause: The name of the exec's cause.
-        fault: The name of the exec's fault.
-        output_tail: The last 2 KiB of what it wrote, both streams.
-    """
-
-    step_index: int
-    step_name: str
-    exec_id: str
-    exit_code: int | None
-    signal: str
-    cause: str
-    fault: str
-    output_tail: bytes
-    output_truncated: bool
-
-
 class SetupFailedError(SandboxError):
     """A setup step failed, and nothing was left running."""
 
@@ -273,12 +248,6 @@ class PolicyNotEnforceableError(SandboxError):
 
 
 # Execs and files.
-
-
-class ExecNotFoundError(SandboxError):
-    """No such exec in that sandbox."""
-
-    reason = "EXEC_NOT_FOUND"
 
 
 class ExecIdReusedError(SandboxError):

@@ -12,9 +12,9 @@ from sandbox_service.domain.errors import (
     SandboxError,
     SandboxNotReadyError,
     SandboxPausedError,
-    SetupFailure,
 )
 from sandbox_service.domain.sandboxes import End, EndCause, SandboxRecord, SandboxState
+from sandbox_service.domain.setup import SetupFailure
 
 _FOLLOWS: Final[Mapping[SandboxState, frozenset[SandboxState]]] = {
     SandboxState.CREATING: frozenset(

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from sandbox_service.domain.errors import SetupFailure
 from sandbox_service.domain.execs import ExecSpec
+from sandbox_service.domain.setup import SetupFailure
 
 
 class SandboxState(enum.StrEnum):

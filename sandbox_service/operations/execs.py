@@ -155,6 +155,16 @@ class Execs:
             starting.add_done_callback(_stop_when_started)
             raise
 
+    def check(self, record: SandboxRecord, spec: ExecSpec) -> None:
+        """Refuse what `start` would refuse of a program's language and id; start nothing.
+
+        Raises:
+            LanguageNotSupportedError: The template does not run it.
+            ExecIdReusedError: That id was used in this sandbox.
+        """
+        language_of(spec.program, record.template, self._catalogue)
+        self._require_unused(record.sandbox_id, spec.exec_id, spec.request_digests)
+
     def running(self, sandbox_id: str) -> Sequence[ExecSummary]:
         """Return what runs in a sandbox, oldest first."""
         return [running.summary for running in self._by_sandbox.get(sandbox_id, {}).values()]
@@ -255,7 +265,7 @@ class Execs:
         if not execs:
             del self._by_sandbox[sandbox_id]
 
-    def _take_slot(self, sandbox_id: str, exec_id: str, digests: Mapping[str, str]) -> None:
+    def _require_unused(self, sandbox_id: str, exec_id: str, digests: Mapping[str, str]) -> None:
         data = {"sandbox_id": sandbox_id, "exec_id": exec_id}
         first = self._used.get(sandbox_id, {}).get(exec_id)
         if first is not None:
@@ -265,6 +275,9 @@ class Execs:
                 "Choose another id.",
                 metadata={**data, "differs": differs} if differs else data,
             )
+
+    def _take_slot(self, sandbox_id: str, exec_id: str, digests: Mapping[str, str]) -> None:
+        self._require_unused(sandbox_id, exec_id, digests)
         full = self._slots[sandbox_id] >= self._limits.execs_per_sandbox
         if full or self._slots.total() >= self._limits.execs:
             limit = self._limits.execs_per_sandbox if full else self._limits.execs

@@ -15,7 +15,6 @@ from sandbox_service.domain.execs import ExecSpec, Exited
 from sandbox_service.domain.files import SyncReceipt
 from sandbox_service.domain.sandboxes import PreviewState, SandboxRecord
 from sandbox_service.operations.execs import Execs
-from sandbox_service.operations.languages import language_of
 from sandbox_service.operations.previews import Previews
 
 _TAIL_BYTES: Final = 2048
@@ -62,13 +61,10 @@ class Reloads:
         """
         if reload is None:
             return None
-        language_of(reload.program, record.template, self._execs._catalogue)
-        if reload.exec_id in self._execs._used.get(record.sandbox_id, ()):
-            return ExecIdReusedError(
-                f"An exec {reload.exec_id!r} ran or runs in the sandbox. Nothing was changed; "
-                "choose another id for the reload action.",
-                metadata={"sandbox_id": record.sandbox_id, "exec_id": reload.exec_id},
-            )
+        try:
+            self._execs.check(record, reload)
+        except ExecIdReusedError as error:
+            return error
         return None
 
     async def after(

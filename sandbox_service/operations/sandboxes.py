@@ -23,7 +23,6 @@ from sandbox_service.domain.errors import (
     PermissionDeniedError,
     SandboxEndedError,
     SandboxNotFoundError,
-    SetupFailure,
 )
 from sandbox_service.domain.identity import Caller
 from sandbox_service.domain.limits import TOMBSTONE_RETENTION
@@ -41,6 +40,7 @@ from sandbox_service.domain.sandboxes import (
     SandboxRecord,
     SandboxState,
 )
+from sandbox_service.domain.setup import SetupFailure
 from sandbox_service.telemetry.metrics import Metrics
 
 _log = structlog.get_logger(__name__)

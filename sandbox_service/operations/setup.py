@@ -9,11 +9,12 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Final
 
-from sandbox_service.domain.errors import InvalidRequestError, SetupFailedError, SetupFailure
+from sandbox_service.domain.errors import InvalidRequestError, SetupFailedError
 from sandbox_service.domain.execs import Cause, Exited
 from sandbox_service.domain.limits import SETUP_OUTPUT_TAIL_BYTES
 from sandbox_service.domain.ports import SandboxProvider
 from sandbox_service.domain.sandboxes import InitialFile, SandboxRecord, SetupResult, SetupStep
+from sandbox_service.domain.setup import SetupFailure
 from sandbox_service.operations.commands import run_command
 from sandbox_service.operations.execs import Execs
 

@@ -10,7 +10,6 @@ from dataclasses import asdict
 from datetime import timedelta
 from typing import Any, Final
 
-from sandbox_service.domain.errors import SetupFailure
 from sandbox_service.domain.ports import Intent
 from sandbox_service.domain.sandboxes import (
     End,
@@ -23,6 +22,7 @@ from sandbox_service.domain.sandboxes import (
     SandboxState,
     SetupResult,
 )
+from sandbox_service.domain.setup import SetupFailure
 
 _MICROSECOND: Final = timedelta(microseconds=1)
 

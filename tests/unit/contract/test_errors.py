@@ -14,6 +14,7 @@ from miosa.sandbox import v1 as pb
 
 from sandbox_service.contract.errors import CODES, ERROR_DOMAIN, to_status
 from sandbox_service.domain import errors
+from sandbox_service.domain.setup import SetupFailure
 from tests.unit.contract.descriptors import reasons
 
 _MAX_BYTES = 4096
@@ -26,7 +27,7 @@ def _subclasses(of: type[errors.SandboxError]) -> set[type[errors.SandboxError]]
 
 ERRORS = sorted(_subclasses(errors.SandboxError), key=lambda it: it.__name__)
 
-_FAILURE = errors.SetupFailure(
+_FAILURE = SetupFailure(
     step_index=1,
     step_name="install",
     exec_id="setup-1",
@@ -152,7 +153,7 @@ def test_a_setup_failure_carries_what_failed():
 
 def test_a_setup_failure_with_a_full_tail_fits():
     """2 KiB of output are promised, and they have to fit beside the rest."""
-    full = errors.SetupFailure(
+    full = SetupFailure(
         step_index=63,
         step_name="n" * 128,
         exec_id="x" * 64,

@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy.dialects import sqlite
 
-from sandbox_service.domain.errors import SetupFailure
 from sandbox_service.domain.ports import Intent
 from sandbox_service.domain.sandboxes import (
     End,
@@ -22,6 +21,7 @@ from sandbox_service.domain.sandboxes import (
     SandboxState,
     SetupResult,
 )
+from sandbox_service.domain.setup import SetupFailure
 from sandbox_service.storage import rows
 from sandbox_service.storage.schema import INTENTS, SANDBOXES, UtcTime
 
