@@ -17,7 +17,7 @@ from sandbox_service.app.settings import Settings
 from sandbox_service.app.supervisor import BackendReady
 from sandbox_service.domain.errors import SandboxError
 from sandbox_service.domain.files import SyncReceipt
-from sandbox_service.domain.ports import BackendInfo, Catalogue, Store
+from sandbox_service.domain.ports import BackendInfo, Catalogue, SandboxProvider, Store
 from sandbox_service.operations.capabilities import Capabilities
 from sandbox_service.operations.create import Create
 from sandbox_service.operations.execs import Execs
@@ -44,8 +44,7 @@ class Wired:
     operations: Operations
     metrics: Metrics
     traces: TracerProvider
-    provider: InstrumentedProvider
-    store: Store
+    provider: SandboxProvider
 
 
 async def wire(
@@ -86,28 +85,31 @@ async def wire(
     )
     stack.push_async_callback(provider.aclose)
 
+    operations = _operations(settings, instance, catalogue, store, provider, metrics)
+    return Wired(operations=operations, metrics=metrics, traces=traces, provider=provider)
+
+
+def _operations(
+    settings: Settings,
+    instance: Instance,
+    catalogue: Catalogue,
+    store: Store,
+    provider: SandboxProvider,
+    metrics: Metrics,
+) -> Operations:
     limits, clock = settings.limits, SystemClock()
     sandboxes = Sandboxes(store, provider, clock, metrics, settings.deployment)
     execs = Execs(provider, catalogue, limits, clock, metrics)
     sandboxes.on_ended(execs.forget)
     previews = Previews(provider, sandboxes)
-    file_sync = FileSync(provider, limits, on_synced=lambda it: _count_sync(metrics, it))
-    operations = Operations(
+    planner = Planner(provider, catalogue, limits)
+    return Operations(
         sandboxes=sandboxes,
-        create=Create(
-            provider,
-            store,
-            sandboxes,
-            execs,
-            Planner(provider, catalogue, limits),
-            clock,
-            metrics,
-            instance.name,
-        ),
+        create=Create(provider, store, sandboxes, execs, planner, clock, metrics, instance.name),
         lifecycle=Lifecycle(provider, sandboxes, execs, limits, clock),
         statuses=Statuses(provider, sandboxes, execs, clock),
         execs=execs,
-        file_sync=file_sync,
+        file_sync=FileSync(provider, limits, on_synced=lambda it: _count_sync(metrics, it)),
         reloads=Reloads(execs, previews),
         previews=previews,
         capabilities=Capabilities(
@@ -118,9 +120,6 @@ async def wire(
             deployment=settings.deployment,
             instance=instance.name,
         ),
-    )
-    return Wired(
-        operations=operations, metrics=metrics, traces=traces, provider=provider, store=store
     )
 
 
