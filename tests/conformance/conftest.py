@@ -1,4 +1,4 @@
-"""A provider of sandboxes for the whole session, and sandboxes of it.
+"""A provider of sandboxes for the whole session, and sandboxes of it; a store for each test.
 
 The provider keeps connections, which belong to one event loop: its tests share
 one, for which they set `loop_scope="session"`.
@@ -7,12 +7,15 @@ one, for which they set `loop_scope="session"`.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
-from sandbox_service.domain.ports import SandboxProvider
+from sandbox_service.domain.ports import SandboxProvider, Store
+from sandbox_service.storage.sql_store import open_store
 from tests.conformance.sandbox_backends import Box, backends, provider_on, wanted
+from tests.conformance.stores import STORES
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session", params=backends())
@@ -34,3 +37,17 @@ async def own_box(provider: SandboxProvider) -> AsyncIterator[Box]:
     sandbox = await provider.create(wanted())
     yield Box(provider, sandbox)
     await provider.destroy(sandbox.sandbox_id)
+
+
+@pytest.fixture(params=STORES)
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of a store that is not there yet."""
+    return STORES[request.param](tmp_path)
+
+
+@pytest.fixture
+async def store(url: str) -> AsyncIterator[Store]:
+    """An open store."""
+    store = await open_store(url)
+    yield store
+    await store.aclose()

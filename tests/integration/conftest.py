@@ -2,14 +2,22 @@
 
 gRPC's own threads serve one event loop per process well, and several badly: tests that
 call the service share one loop, for which they set `loop_scope="session"`.
+
+Beside it, what some tests stand on: a local backend, a machine, a guest of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
+import pytest
 import pytest_asyncio
 
+from sandbox_service.e2b_local.machine import Guest, Machine, MachineConfig
+from tests.integration.local_backend import LocalBackend
 from tests.support.calls import Box, Client
 from tests.support.service import Service
 
@@ -28,3 +36,36 @@ async def box(service: Service, shared_box: Box) -> AsyncIterator[Box]:
     service.mark()
     async with Client.connected(service.grpc_address, shared_box.client.tenant) as client:
         yield Box(client, shared_box.sandbox_id)
+
+
+@pytest.fixture(scope="module")
+def backend() -> Iterator[LocalBackend]:
+    """A local backend in a process of its own."""
+    backend = LocalBackend.start()
+    assert backend.status["ready"], backend.status
+    yield backend
+    assert backend.stop() == 0
+
+
+@pytest.fixture
+def state_dir() -> Iterator[Path]:
+    """A folder that other uids can pass, as root needs it."""
+    # pytest's own temporary folders are closed to them.
+    path = Path(tempfile.mkdtemp(prefix="machine-test-", dir="/var/tmp"))
+    path.chmod(0o711)
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture
+async def machine(state_dir: Path) -> AsyncIterator[Machine]:
+    """A machine of whoever runs the tests: an ordinary user, or root with host uids."""
+    machine = await Machine.start(MachineConfig(state_dir=state_dir))
+    yield machine
+    await machine.close()
+
+
+@pytest.fixture
+async def guest(machine: Machine) -> Guest:
+    """A real sandbox of the machine."""
+    return await machine.boot("one")
