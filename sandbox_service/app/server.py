@@ -113,6 +113,7 @@ class Server:
         operations = self._wired.operations
         await operations.execs.drain(_CLEANUP_S)
         await operations.create.drain(_CLEANUP_S)
+        self._calls.cut()
         await operations.file_sync.drain(_CLEANUP_S)
         await self._grpc.stop(_GOODBYE_S)
         # stop() does not wait for what handlers still clean up.
@@ -122,7 +123,8 @@ class Server:
 
     async def _start(self) -> Listening:
         settings = self._settings
-        _checked(settings.grpc_address, "SANDBOX_GRPC_ADDRESS")
+        # Looked at first: a server that cannot have its port starts no backend.
+        _bind(settings.grpc_address, "SANDBOX_GRPC_ADDRESS").close()
         instance = instances.claim(settings.state_dir)
         self._stack.callback(instance.release)
         http_socket = _bind(settings.http_address, "SANDBOX_HTTP_ADDRESS")

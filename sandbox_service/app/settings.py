@@ -117,9 +117,12 @@ class Settings(BaseSettings):
     @field_validator("trusted_peers", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
-        if isinstance(value, str):
-            return tuple(part.strip() for part in value.split(",") if part.strip())
-        return value
+        if not isinstance(value, str):
+            return value
+        try:
+            return tuple(ip_network(part.strip()) for part in value.split(",") if part.strip())
+        except ValueError as error:
+            raise ValueError(f"{error}; write networks such as 10.0.0.0/8,::1/128") from None
 
     @property
     def embedded(self) -> bool:

@@ -56,6 +56,8 @@ class Limits:
         kill_grace: Between TERM and KILL when the caller does not say.
         heartbeat_interval: The longest silence on an Exec stream.
         deadline_max: The longest a unary call may take, whatever its deadline.
+        deadline_default: The same for a caller that sets none, except of calls
+            that may wait for something by their nature.
     """
 
     lifetime_default: timedelta = timedelta(minutes=5)
@@ -68,3 +70,4 @@ class Limits:
     kill_grace: timedelta = timedelta(milliseconds=500)
     heartbeat_interval: timedelta = timedelta(seconds=15)
     deadline_max: timedelta = timedelta(hours=1)
+    deadline_default: timedelta = timedelta(minutes=1)

@@ -205,8 +205,16 @@ class RunningExec:
         """Kill the tree; give up on the backend's report of its end if that does not come."""
         try:
             self._survivors = tuple(await self._process.kill(self.effective.kill_grace))
+        except SandboxEndedError:
+            # Then there is nothing left to kill.
+            pass
         except SandboxError as error:
             _log.warning("exec.kill_failed", exec_id=self.effective.exec_id, reason=error.reason)
+        finally:
+            await self._give_up_reading()
+
+    async def _give_up_reading(self) -> None:
+        """Wait for the end that the backend reports after a kill; not for ever."""
         while not self._reading.done():
             await asyncio.wait({self._reading}, timeout=_END_AFTER_KILL_S)
             # While a reader takes its time over what was written, so do we.

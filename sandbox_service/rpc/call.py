@@ -49,6 +49,8 @@ class Method:
     Attributes:
         path: `package.Service/Method`.
         kind: `unary`, `server_stream`, `client_stream` or `bidi_stream`.
+        deadline: Whether it ends in time even if the caller sets no deadline.
+        waits: Whether it may wait for something for long, as asked.
     """
 
     service: str
@@ -56,6 +58,7 @@ class Method:
     kind: str
     request: type[Message]
     deadline: bool
+    waits: bool
 
     @property
     def path(self) -> str:
@@ -123,13 +126,21 @@ class Calls:
         self._metrics = metrics
         self._tracer = tracer
         self._deadline_max_s = limits.deadline_max.total_seconds()
+        self._deadline_default_s = limits.deadline_default.total_seconds()
         self._validator = Validator()
         self._in_flight: set[asyncio.Task[Any]] = set()
+        self._cutting = False
         self.draining = False
 
     def metrics_of(self, method: Method) -> CallMetrics:
         """Return the metrics of a method, to be made once when it is registered."""
         return CallMetrics(self._metrics, method)
+
+    def cut(self) -> None:
+        """End the calls that are still in flight, and tell each that it was ended."""
+        self._cutting = True
+        for task in self._in_flight:
+            task.cancel()
 
     async def drained(self, limit_s: float) -> int:
         """Wait until no call is in flight. Returns how many still are."""
@@ -183,8 +194,12 @@ class Calls:
             except asyncio.CancelledError:
                 task = asyncio.current_task()
                 if task is not None and task.cancelling():
-                    code = "CANCELLED"
-                    raise
+                    if not self._cutting:
+                        code = "CANCELLED"
+                        raise
+                    task.uncancel()
+                    code = await self._fail(context, request_id, _cut_short())
+                    return None
                 # Something inside was cancelled, not the call: without an
                 # answer the client would wait for ever.
                 code = await self._fail(context, request_id, _internal(), "inner_cancel")
@@ -252,6 +267,8 @@ class Calls:
         if left is not None:
             left = max(left - _ANSWER_TIME_S, 0.001)
             limit = left if limit is None else min(left, limit)
+        elif method.deadline and not method.waits:
+            limit = self._deadline_default_s
         return _Deadline(limit, method)
 
 
@@ -274,6 +291,13 @@ class _Deadline:
                 "Look at what it changed before repeating it.",
                 metadata={"method": self._method.path},
             ) from None
+
+
+def _cut_short() -> errors.OutcomeUnknownError:
+    return errors.OutcomeUnknownError(
+        "This instance shut down while the call was under way. "
+        "Look at what it changed before repeating it."
+    )
 
 
 def _internal() -> errors.InternalError:

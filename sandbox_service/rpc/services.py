@@ -30,6 +30,8 @@ _Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 _LISTENED_ON_S: Final = 0.1
 
+_WAITING: Final = frozenset({"Create", "GetPreview"})
+
 _KINDS: Final = {
     (False, False): "unary",
     (False, True): "server_stream",
@@ -84,6 +86,7 @@ def _handler(
         request=GetMessageClass(descriptor.input_type),
         # A stream lives as long as its caller wants; only its own deadline counts.
         deadline=streams == (False, False),
+        waits=descriptor.name in _WAITING,
     )
     if operation is None:
         return _unimplemented(method, calls, streams)

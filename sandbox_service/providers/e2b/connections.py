@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -26,6 +27,7 @@ from sandbox_service.providers.e2b.sdk import (
 )
 
 _KEPT: Final = 4096
+_KILLERS: Final = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,11 +64,17 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """What is needed to talk to one sandbox."""
+    """What is needed to talk to one sandbox.
+
+    Attributes:
+        killers: How many tree killers may run in it at once. Each looks through
+            all of its processes: hundreds together would leave it no time.
+    """
 
     sandbox: AsyncSandbox
     processes: ProcessClient
     health: httpx.AsyncClient
+    killers: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_KILLERS))
 
     async def check_health(self) -> bool | None:
         """Ask the sandbox for a sign of life. False: it is gone. None: cannot tell."""

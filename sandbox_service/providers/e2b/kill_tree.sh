@@ -45,8 +45,12 @@ kill -s TERM -- "-$1" 2>/dev/null
 members "$1" "$2"
 signal TERM "$1"
 deadline=$((${EPOCHREALTIME/./} + $3 * 1000))
+pause=20
 while [ "${#found[@]}" -gt 0 ] && [ "${EPOCHREALTIME/./}" -lt "$deadline" ]; do
-  read -rt 0.02 <> <(:)
+  # Each look goes through all processes: the longer it takes, the rarer.
+  printf -v wait '0.%03d' "$pause"
+  read -rt "$wait" <> <(:)
+  [ "$pause" -ge 320 ] || pause=$((pause * 2))
   members "$1" "$2"
 done
 # A process dies when it is next scheduled, which on a busy machine is not at once.

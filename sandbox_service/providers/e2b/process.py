@@ -11,10 +11,13 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Sequence
 from datetime import timedelta
 from typing import Any, Final, Literal
 
+import structlog
+
 from sandbox_service.domain.errors import (
     BackendUnavailableError,
     DirectoryNotFoundError,
     InvalidRequestError,
+    TooManyExecsError,
     UserNotFoundError,
 )
 from sandbox_service.domain.execs import Stream
@@ -36,7 +39,10 @@ from sandbox_service.providers.e2b.sdk import (
 )
 from sandbox_service.providers.e2b.signals import signal_name
 
+_log = structlog.get_logger(__name__)
+
 _START_TIMEOUT_S: Final = 30.0
+_KILLER_TIMEOUT_S: Final = 20.0
 _INPUT_TIMEOUT_S: Final = 3600.0
 _STDIN_CHUNK_BYTES: Final = 256 * 1024
 _KEEPALIVE_S: Final = 50
@@ -66,6 +72,11 @@ def _start_error(error: Exception, spec: ProcessSpec) -> Exception | None:
     """Return what is wrong with the request itself, if that is why it did not start."""
     if not isinstance(error, ConnectError):
         return None
+    if error.code is Code.RESOURCE_EXHAUSTED:
+        return TooManyExecsError(
+            "The sandbox has as many processes as it may. End some of them, or the sandbox.",
+            metadata={"scope": "processes"},
+        )
     if error.code is Code.INVALID_ARGUMENT and "cwd" in error.message:
         return DirectoryNotFoundError(
             f"The sandbox has no folder {spec.cwd!r} to run in.", metadata={"cwd": spec.cwd}
@@ -103,11 +114,11 @@ class E2BProcess:
     async def start(cls, connection: Connection, spec: ProcessSpec) -> E2BProcess:
         """Start a program under the supervisor; see `SandboxProvider.start`."""
         nonce = supervisor.new_nonce()
-        cmd, args = supervisor.command_line(spec, nonce)
+        cmd, args, env = supervisor.command_line(spec, nonce)
         config = process_pb.ProcessConfig(
             cmd=cmd,
             args=args,
-            envs={**spec.env, supervisor.MARKER: spec.marker},
+            envs={**env, supervisor.MARKER: spec.marker},
             cwd=spec.cwd or None,
         )
         events = _open(connection, config, user=spec.user, stdin=spec.stdin, backstop=spec.backstop)
@@ -188,9 +199,11 @@ class E2BProcess:
         grace_ms = round(grace.total_seconds() * 1000)
         killer = ProcessKiller(self._connection, self._spec.user)
         try:
-            return await killer.kill_tree(self._pid, self._spec.marker, grace_ms)
-        except BackendUnavailableError:
+            async with self._connection.killers:
+                return await killer.kill_tree(self._pid, self._spec.marker, grace_ms)
+        except (BackendUnavailableError, TooManyExecsError):
             # A sandbox that cannot fork any more still takes a signal to the leader.
+            _log.warning("exec.only_leader_killed", pid=self._pid)
             request = process_pb.SendSignalRequest(
                 process=self._selector(), signal=process_pb.Signal.SIGKILL
             )
@@ -253,7 +266,7 @@ class ProcessKiller:
         events = _open(self._connection, config, user=self._user, stdin=False, backstop=None)
         printed = b""
         try:
-            async with asyncio.timeout(_START_TIMEOUT_S + grace_ms / 1000):
+            async with asyncio.timeout(_KILLER_TIMEOUT_S + grace_ms / 1000) as limit:
                 async for event in events:
                     match _payload(event):
                         case DataEvent(output=Oneof(field="stdout", value=bytes() as text)):
@@ -263,6 +276,9 @@ class ProcessKiller:
                         case _:
                             continue
         except Exception as error:
+            # The client library turns a cancellation into an error of its own.
+            if limit.expired():
+                raise BackendUnavailableError("The killer took too long.") from error
             raise await _domain_error(error, self._connection) from error
         finally:
             await events.aclose()

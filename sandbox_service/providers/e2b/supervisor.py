@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from typing import Final
 
@@ -20,6 +20,10 @@ from sandbox_service.domain.ports import ProcessSpec
 
 MARKER: Final = "SANDBOX_EXEC_MARKER"
 """The environment variable that every process of an exec carries."""
+
+_OBEYED_BY_BASH: Final = frozenset(
+    {"BASH_ENV", "ENV", "SHELLOPTS", "BASHOPTS", "BASH_XTRACEFD", "POSIXLY_CORRECT"}
+)
 
 _RECORD_SEPARATOR: Final = 0x1E
 _CODE_DIGITS_MAX: Final = 3
@@ -40,26 +44,33 @@ def new_nonce() -> bytes:
     return secrets.token_hex(12).encode()
 
 
-def command_line(spec: ProcessSpec, nonce: bytes) -> tuple[str, list[str]]:
-    """Return the program that envd is to start, and its arguments.
+def command_line(spec: ProcessSpec, nonce: bytes) -> tuple[str, list[str], Mapping[str, str]]:
+    """Return the program that envd is to start, its arguments and its environment.
 
     `setsid` replaces itself with bash: envd's child leads no process group, so
-    nothing is forked and the pid that envd reports is the group's too.
+    nothing is forked and the pid that envd reports is the group's too. Only a
+    shell command gets a login shell: a profile in the sandbox, or a variable
+    that bash itself obeys, must not act on other programs.
     """
+    if isinstance(spec.program, ShellCommand):
+        shell = ["/bin/bash", "-l", "-c", _SUPERVISOR, "/bin/bash", nonce.decode()]
+        return "/usr/bin/setsid", [*shell, "line", "", spec.cwd, spec.program.line], spec.env
     folder = ""
     how: Sequence[str]
     match spec.program:
-        case ShellCommand(line):
-            how = ["line", folder, line]
         case Argv(args):
-            how = ["argv", folder, *args]
+            how = args
         case SourceCode(args=args):
             if spec.language is None:
                 raise ValueError("source code needs its language")
             folder = spec.source_path.rpartition("/")[0]
-            how = ["argv", folder, *spec.language.command, spec.source_path, *args]
-    shell = ["/bin/bash", "-l", "-c", _SUPERVISOR, "/bin/bash", nonce.decode()]
-    return "/usr/bin/setsid", [*shell, *how]
+            how = [*spec.language.command, spec.source_path, *args]
+    obeyed = {name: value for name, value in spec.env.items() if name in _OBEYED_BY_BASH}
+    if obeyed:
+        how = ["/usr/bin/env", *(f"{name}={value}" for name, value in obeyed.items()), *how]
+    plain = ["/bin/bash", "--noprofile", "--norc", "-c", _SUPERVISOR, "/bin/bash", nonce.decode()]
+    env = {name: value for name, value in spec.env.items() if name not in obeyed}
+    return "/usr/bin/setsid", [*plain, "argv", folder, "", *how], env
 
 
 def kill_tree_arguments(pid: int, marker: str, grace_ms: int) -> list[str]:

@@ -49,7 +49,7 @@ class Ran:
 
 
 def _command(spec: ProcessSpec) -> list[str]:
-    cmd, args = supervisor.command_line(spec, _NONCE)
+    cmd, args, _ = supervisor.command_line(spec, _NONCE)
     return [cmd, *args]
 
 
