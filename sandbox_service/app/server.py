@@ -113,6 +113,8 @@ class Server:
         operations = self._wired.operations
         await operations.execs.drain(_CLEANUP_S)
         await operations.create.drain(_CLEANUP_S)
+        # Readers of what was just ended are told how; whoever stalls is not waited for.
+        await self._calls.drained(_GOODBYE_S)
         self._calls.cut()
         await operations.file_sync.drain(_CLEANUP_S)
         await self._grpc.stop(_GOODBYE_S)
