@@ -14,9 +14,7 @@ RPC_STATUS: Final = "rpc.response.status_code"
 ERROR_REASON: Final = "sandbox.error.reason"
 SANDBOX_ID: Final = "sandbox.id"
 EXEC_ID: Final = "sandbox.exec.id"
-EXEC_CAUSE: Final = "sandbox.exec.cause"
 TENANT: Final = "sandbox.tenant"
-REQUEST_ID: Final = "sandbox.request_id"
 
 # Metrics. The gRPC ones carry the names of go-grpc-middleware, so that one
 # dashboard shows both sides.
