@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -54,9 +56,23 @@ def _ordinary_user() -> str:
     return "" if known.returncode == 0 else "there is no user 'nobody' to become"
 
 
+@functools.cache
+def _javascript_sdk() -> str:
+    """Say why E2B's JavaScript SDK is not there, after trying to install it."""
+    if missing := _program("npm"):
+        return missing
+    install = Path(__file__).parent / "e2e/javascript/install"
+    try:
+        done = subprocess.run([install], capture_output=True, text=True, timeout=100, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"npm could not install it: {error}"
+    return "" if done.returncode == 0 else f"npm could not install it: {done.stderr[-500:]}"
+
+
 _PARTS = {
     "go": lambda: _program("go"),
     "grpcurl": lambda: _program("grpcurl"),
+    "javascript_sdk": _javascript_sdk,
     "node": lambda: _program("node"),
     "root": lambda: "" if os.geteuid() == 0 else "the tests do not run as root",
     "user": _ordinary_user,

@@ -7,7 +7,6 @@ import inspect
 import os
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -16,7 +15,9 @@ from rich.console import Console
 
 from sandbox_service import __version__
 from sandbox_service.app.errors import StartError
-from sandbox_service.app.settings import Settings, default_state_dir
+from sandbox_service.app.local import HELP as LOCAL_HELP
+from sandbox_service.app.local import local
+from sandbox_service.app.settings import Settings
 from sandbox_service.telemetry import logs
 
 EXIT_CANNOT_START = 2
@@ -115,50 +116,7 @@ def _serve(settings: Settings) -> None:
 cli.command("serve")(_with_settings(_serve))
 
 
-@cli.command("local")
-def local(
-    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes any.")] = 50080,
-    domain: Annotated[str, typer.Option(help="Domain of preview URLs.")] = "sbx.localhost",
-    state_dir: Annotated[Path | None, typer.Option(help="Folder for its state.")] = None,
-    bwrap: Annotated[Path | None, typer.Option(help="The bubblewrap to use.")] = None,
-    env: Annotated[bool, typer.Option("--env", help="Print a client's exports, and end.")] = False,
-) -> None:
-    """Run the embedded backend alone: a local E2B for any client of E2B's SDK."""
-    if env:
-        _print_exports(port)
-        return
-    # Imported late, and never under uvloop, which leaks descriptors into children.
-    from sandbox_service import e2b_local
-
-    state = (state_dir or default_state_dir()) / "local"
-    key = os.environ.pop("SANDBOX_LOCAL_API_KEY", None)
-    config = e2b_local.LocalConfig(
-        state_dir=state, port=port, domain=domain, bwrap=bwrap, api_key=key
-    )
-    _err.print(f'When it is ready: eval "$(sandbox-service local --env --port {port})"')
-    raise typer.Exit(asyncio.run(e2b_local.run(config)))
-
-
-def _print_exports(port: int) -> None:
-    from sandbox_service.app.doctor import answers
-
-    url = f"http://127.0.0.1:{port}"
-    if not answers(url):
-        _err.print(
-            f"[bold red]No backend answers at {url}.[/] Start one: "
-            f"sandbox-service local --port {port}",
-            highlight=False,
-        )
-        raise typer.Exit(1)
-    exports = {
-        "E2B_API_URL": url,
-        "E2B_SANDBOX_URL": url,
-        "E2B_API_KEY": "e2b_" + "0" * 40,
-        "E2B_MAX_CONNECTIONS": "4000",
-        "E2B_MAX_KEEPALIVE_CONNECTIONS": "1000",
-    }
-    for name, value in exports.items():
-        typer.echo(f"export {name}={value}")
+cli.command("local", help=LOCAL_HELP)(local)
 
 
 def _doctor(settings: Settings) -> None:

@@ -42,16 +42,6 @@ async def examine(settings: Settings) -> list[Finding]:
     return findings
 
 
-def answers(url: str) -> bool:
-    """Return whether an embedded backend serves at `url`."""
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    try:
-        with opener.open(f"{url}/health", timeout=_TIMEOUT_S) as answer:
-            return bool(answer.status == 204)
-    except (OSError, ValueError):
-        return False
-
-
 def _python() -> Finding:
     version = ".".join(map(str, sys.version_info[:3]))
     good = sys.version_info >= _OLDEST_PYTHON

@@ -9,7 +9,8 @@ It runs in a process of its own, under the standard asyncio event loop:
     python -m sandbox_service.e2b_local --port 0 --state-dir DIR
 
 Limits, stated rather than hidden: sandboxes have no way out to the network, however
-`allow_internet_access` is set; they cannot be paused; they end with the process.
+`allow_internet_access` is set; snapshots and forks hold files and no memory; sandboxes
+and snapshots, paused or not, end with the process.
 """
 
 from sandbox_service.e2b_local.config import (

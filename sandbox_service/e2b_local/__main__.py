@@ -34,7 +34,14 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     add("--state-dir", type=Path, required=True, help="folder for everything on disk")
     add("--api-key", help=f"what clients must send; better in ${API_KEY_VARIABLE}, which ps hides")
     add("--templates", type=Path, help="JSON file with the templates to offer")
+    add(
+        "--max-sandboxes",
+        type=int,
+        help="how many may run at the same time; any number, if not given",
+    )
     add("--bwrap", type=Path, help="bubblewrap to use; the first that works, if not given")
+    add("--faults", action="store_true", help="let /local/faults make things go wrong")
+    add("--faults-file", type=Path, help="JSON file with the faults to begin with")
     add("--parent-lifeline", action="store_true", help="end with the parent process")
     add("--log-level", default="warning", choices=["debug", "info", "warning", "error"])
     return parser.parse_args(arguments)
@@ -70,7 +77,10 @@ def main(arguments: list[str]) -> int:
         domain=options.domain,
         api_key=options.api_key or api_key,
         templates=templates,
+        max_sandboxes=options.max_sandboxes,
         bwrap=options.bwrap,
+        faults=options.faults,
+        faults_file=options.faults_file,
         parent_lifeline=options.parent_lifeline,
     )
     return asyncio.run(run(config))

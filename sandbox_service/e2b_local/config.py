@@ -112,6 +112,11 @@ class LocalConfig:
         api_key: What clients must send as `X-API-KEY`. None: anything, also nothing.
         templates: By name. Empty: `default_templates`.
         max_lifetime_seconds: Longest lifetime a client may ask for at once.
+        max_sandboxes: How many sandboxes may run at the same time; paused ones do not
+            count. None: any number.
+        max_connections_per_sandbox: Requests under way in one sandbox.
+        faults: Whether `/local/faults` may make things go wrong.
+        faults_file: JSON file with the faults to begin with, which also allows them.
         parent_lifeline: End when the parent process ends, and when standard
             input, a pipe that the parent holds, is closed.
         bwrap: The bubblewrap to use. None: the first that works.
@@ -125,6 +130,10 @@ class LocalConfig:
     api_key: str | None = field(default=None, repr=False)
     templates: Mapping[str, Template] = field(default_factory=default_templates)
     max_lifetime_seconds: int = 24 * 3600
+    max_sandboxes: int | None = None
+    max_connections_per_sandbox: int = 20_000
+    faults: bool = False
+    faults_file: Path | None = None
     parent_lifeline: bool = False
     bwrap: Path | None = None
     process_limit: int = 4096

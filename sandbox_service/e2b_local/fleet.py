@@ -1,210 +1,347 @@
-"""All sandboxes of this backend: making them, measuring them, ending them."""
+"""All sandboxes of this backend: making them, pausing them, ending them."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
-from sandbox_service.e2b_local.envd import Envd
+from sandbox_service.e2b_local import copies
+from sandbox_service.e2b_local.activity import Activities
+from sandbox_service.e2b_local.life import AlreadyPausedError, SandboxGoneError, StateError
 from sandbox_service.e2b_local.machine import BootSpec, GuestLostError
+from sandbox_service.e2b_local.metering import Meter
+from sandbox_service.e2b_local.reaper import Reaper
+from sandbox_service.e2b_local.sandbox import Sandbox
+from sandbox_service.e2b_local.snapshots import SnapshotStore
 from sandbox_service.e2b_local.store import SandboxRecord, SandboxStore
+from sandbox_service.e2b_local.transitions import Transitions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
+    from pathlib import Path
 
-    from sandbox_service.e2b_local.http1 import Exchange
-    from sandbox_service.e2b_local.machine import Guest, Machine, Usage
+    from sandbox_service.e2b_local.machine import Machine
+    from sandbox_service.e2b_local.snapshots import Reference, Snapshot
 
 logger = logging.getLogger(__name__)
 
-# Measuring walks a sandbox's files, so it is seldom done unasked.
-SAMPLE_SECONDS: Final = 30.0
-# Who asks gets a sample of at most this age.
-_FRESH_SECONDS: Final = 1.0
-# An hour, when nobody asks.
-_SAMPLES_KEPT: Final = 120
-# A wait of this length at most, for the clock that ends sandboxes can be set.
-_REAP_SECONDS: Final = 5.0
+ResultT = TypeVar("ResultT")
+
+# A sandbox whose end of life failed is tried again after this time.
+_RETRY_SECONDS: Final = 5.0
+_FORKS_AT_ONCE: Final = 8
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """What a sandbox used at one time.
+class QuotaExceededError(Exception):
+    """As many sandboxes run as may run at the same time.
 
-    Attributes:
-        taken_at: Seconds since 1970.
-        cpu_percent: Of one CPU, since the sample before.
-        usage: The rest.
+    Args:
+        limit: How many that is.
     """
 
-    taken_at: float
-    cpu_percent: float
-    usage: Usage
-
-
-@dataclass(slots=True)
-class Sandbox:
-    """One sandbox that runs.
-
-    Attributes:
-        sandbox_id: Its id.
-        guest: Its processes and files.
-        envd: What answers on its port 49983.
-        started_at: Seconds since 1970.
-        exchanges: Calls that are under way in it; they are cut when it ends.
-        samples: What it used, oldest first.
-    """
-
-    sandbox_id: str
-    guest: Guest
-    envd: Envd
-    started_at: float
-    exchanges: set[Exchange] = field(default_factory=set)
-    samples: deque[Sample] = field(default_factory=lambda: deque(maxlen=_SAMPLES_KEPT))
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"{limit} sandboxes run already")
+        self.limit = limit
 
 
 class Fleet:
     """All sandboxes of this backend.
 
+    A sandbox changes its state (see `life`) for one caller at a time; whoever comes
+    meanwhile waits. Only its end does not wait for anybody.
+
     Args:
         machine: Makes them.
         clock: Returns seconds since 1970.
+        max_sandboxes: How many may run at the same time. None: any number.
+        max_lifetime_seconds: Longest lifetime that traffic gives a sandbox it wakes.
+
+    Attributes:
+        store: The records of all sandboxes.
+        snapshots: Their files that were kept.
+        activities: Their logs.
     """
 
-    def __init__(self, machine: Machine, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        machine: Machine,
+        clock: Callable[[], float],
+        *,
+        max_sandboxes: int | None = None,
+        max_lifetime_seconds: int = 24 * 3600,
+    ) -> None:
         self._machine = machine
+        self._max_sandboxes = max_sandboxes
         self.store = SandboxStore(clock)
-        self._running: dict[str, Sandbox] = {}
-        self._ends_changed = asyncio.Event()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self.snapshots = SnapshotStore(clock, self._discard_archive)
+        self.activities = Activities(clock)
+        self._transitions = Transitions(self.store, self._room, max_lifetime_seconds)
+        self._reaper = Reaper(self.store, self._end_of_life)
+        self._sandboxes: dict[str, Sandbox] = {}
+        self._starting = 0
+        self._tasks: set[asyncio.Task[Any]] = set()
 
     def __iter__(self) -> Iterator[Sandbox]:
-        return iter(list(self._running.values()))
+        return (one for one in list(self._sandboxes.values()) if one.life.state == "running")
 
     def get(self, sandbox_id: str) -> Sandbox | None:
         """Return a sandbox that runs."""
-        return self._running.get(sandbox_id)
+        sandbox = self._sandboxes.get(sandbox_id)
+        return sandbox if sandbox is not None and sandbox.life.state == "running" else None
+
+    def meter(self, sandbox_id: str) -> Meter | None:
+        """Return what measures a sandbox, be it paused or not."""
+        sandbox = self._sandboxes.get(sandbox_id)
+        return None if sandbox is None else sandbox.meter
 
     def begin(self) -> None:
-        """Start to end sandboxes in time and to measure them."""
-        self._spawn(self._reap())
-        self._spawn(self._measure())
-
-    async def create(self, record: SandboxRecord) -> Sandbox:
-        """Boot a sandbox.
-
-        Raises:
-            BootFailedError: It did not start; repeating may help.
-        """
-        sandbox_id = record.sandbox_id
-        guest = await self._machine.boot(sandbox_id, BootSpec())
-        template = record.template
-        env = {
-            "E2B_SANDBOX": "true",
-            "E2B_SANDBOX_ID": sandbox_id,
-            "E2B_TEMPLATE_ID": template.template_id,
-            **template.env,
-            **record.env,
-        }
-        sandbox = Sandbox(
-            sandbox_id=sandbox_id,
-            guest=guest,
-            envd=Envd(guest, env, record.access_token, template.cpu_count),
-            started_at=record.started_at,
-        )
-        self.store.add(record)
-        self._running[sandbox_id] = sandbox
-        self._ends_changed.set()
-        guest.ended.add_done_callback(lambda ended: self._on_ended(sandbox, ended))
-        return sandbox
+        """Start to end sandboxes in time."""
+        self._spawn(self._reaper.run())
 
     def ends_changed(self) -> None:
         """Look again when the next sandbox ends: a lifetime was changed."""
-        self._ends_changed.set()
+        self._reaper.look_again()
 
-    async def kill(self, sandbox_id: str) -> bool:
-        """End a sandbox; returns when nothing of it is left.
+    # --- The beginning and the end --------------------------------------------------------
+
+    async def create(self, record: SandboxRecord, archive: Path | None = None) -> Sandbox:
+        """Boot a sandbox.
+
+        Args:
+            record: What clients are told of it.
+            archive: Files it has from the beginning.
+
+        Raises:
+            QuotaExceededError: Too many run already.
+            BootFailedError: It did not start; repeating may help.
+            FileNotFoundError: The archive is gone.
+        """
+        with self._room(), copies.opened(archive) as descriptor:
+            sandbox_id = record.sandbox_id
+            guest = await self._machine.boot(sandbox_id, BootSpec())
+            await copies.fill(guest, descriptor)
+            activity = self.activities.open(sandbox_id)
+            activity.record("info", "Sandbox created", template_id=record.template.template_id)
+            meter = Meter(self.store.now, record.template.cpu_count)
+            sandbox = Sandbox(self._machine, record, guest, activity, meter, self._forget)
+            self.store.add(replace(record, boot_id=guest.boot_id))
+            self._sandboxes[sandbox_id] = sandbox
+        self._reaper.look_again()
+        return sandbox
+
+    @contextmanager
+    def _room(self) -> Iterator[None]:
+        """Hold a place for a sandbox that is about to run."""
+        if self._max_sandboxes is not None:
+            states = [sandbox.life.state for sandbox in self._sandboxes.values()]
+            running = states.count("running") + states.count("pausing")
+            if running + self._starting >= self._max_sandboxes:
+                raise QuotaExceededError(self._max_sandboxes)
+        self._starting += 1
+        try:
+            yield
+        finally:
+            self._starting -= 1
+
+    async def kill(self, sandbox_id: str, cause: str = "it was killed") -> bool:
+        """End a sandbox, paused or not; returns when nothing of it is left.
+
+        Args:
+            sandbox_id: Which one.
+            cause: Why, for its log.
 
         Returns:
             False: there is none of that id.
         """
-        sandbox = self._running.get(sandbox_id)
+        sandbox = self._sandboxes.get(sandbox_id)
         if sandbox is None:
             return False
-        self._forget(sandbox)
-        await sandbox.guest.kill()
+        self._forget(sandbox, cause)
+        await self._whole(sandbox.kill())
         return True
 
-    def _forget(self, sandbox: Sandbox) -> None:
+    def _forget(self, sandbox: Sandbox, cause: str) -> None:
         """Cut whoever is in it. By then a probe must already be told that it is gone."""
-        if self._running.pop(sandbox.sandbox_id, None) is None:
+        if not sandbox.life.end():
             return
+        del self._sandboxes[sandbox.sandbox_id]
         self.store.remove(sandbox.sandbox_id)
-        for exchange in list(sandbox.exchanges):
-            exchange.wire.abort()
-        sandbox.envd.close()
+        self.activities.end(sandbox.sandbox_id, f"Sandbox ended: {cause}")
+        sandbox.close()
 
-    def _on_ended(self, sandbox: Sandbox, ended: asyncio.Future[str]) -> None:
-        if sandbox.sandbox_id in self._running and not ended.cancelled():
-            logger.warning("sandbox %s ended by itself: %s", sandbox.sandbox_id, ended.result())
-        self._forget(sandbox)
-
-    async def sample(self, sandbox: Sandbox) -> None:
-        """Measure a sandbox, unless that has just been done.
-
-        Raises:
-            GuestLostError: It has died meanwhile.
-        """
-        last = sandbox.samples[-1] if sandbox.samples else None
-        if last is not None and abs(self.store.now() - last.taken_at) < _FRESH_SECONDS:
+    async def _end_of_life(self, sandbox_id: str) -> None:
+        record = self.store.get(sandbox_id)
+        if record is None:
             return
-        usage = await sandbox.guest.usage()
-        now = self.store.now()
-        since = sandbox.started_at if last is None else last.taken_at
-        used = usage.cpu_seconds - (0.0 if last is None else last.usage.cpu_seconds)
-        percent = 100 * used / (now - since) if now > since else 0.0
-        sandbox.samples.append(Sample(now, max(0.0, round(percent, 2)), usage))
+        logger.info("sandbox %s has reached its end of life", sandbox_id)
+        try:
+            if record.on_timeout == "kill":
+                await self.kill(sandbox_id, "its time was over")
+            else:
+                await self._whole(self._transitions.pause_in_time(self._find(sandbox_id)))
+        except GuestLostError:
+            return
+        except (OSError, StateError) as error:
+            logger.warning("sandbox %s cannot be paused at its end: %s", sandbox_id, error)
+            self.store.end_in(sandbox_id, _RETRY_SECONDS)
 
     async def close(self) -> None:
         """End everything."""
         for task in self._tasks:
             task.cancel()
-        for sandbox in self:
-            self._forget(sandbox)
+        for sandbox in list(self._sandboxes.values()):
+            self._forget(sandbox, "the server ends")
         await self._machine.close()
 
-    async def _reap(self) -> None:
-        while True:
-            for sandbox_id in self.store.expired():
-                # Each on its own: one that is slow to die must not delay the others.
-                self._spawn(self._end_of_life(sandbox_id))
-            next_end = self.store.next_end()
-            wait = _REAP_SECONDS
-            if next_end is not None:
-                wait = min(wait, max(0.0, next_end - self.store.now()))
-            self._ends_changed.clear()
+    # --- Pauses ---------------------------------------------------------------------------
+
+    async def pause(self, sandbox_id: str, *, memory: bool = True, strict: bool = False) -> None:
+        """Stop a sandbox until it is resumed; see `Transitions.pause`.
+
+        Raises:
+            SandboxGoneError: There is none of that id.
+        """
+        sandbox = self._find(sandbox_id)
+        await self._whole(self._transitions.pause(sandbox, memory=memory, strict=strict))
+
+    async def resume(
+        self,
+        sandbox_id: str,
+        seconds: float,
+        *,
+        memory: bool = True,
+        on_timeout: Literal["kill", "pause"] | None = None,
+    ) -> Sandbox:
+        """Let a paused sandbox go on; see `Transitions.resume`.
+
+        Raises:
+            SandboxGoneError: There is none of that id.
+        """
+        sandbox = self._find(sandbox_id)
+        work = self._transitions.resume(sandbox, seconds, memory=memory, on_timeout=on_timeout)
+        await self._whole(work)
+        return sandbox
+
+    async def connect(self, sandbox_id: str, seconds: float, *, memory: bool = True) -> bool:
+        """Make sure that a sandbox runs; see `Transitions.connect`.
+
+        Raises:
+            SandboxGoneError: There is none of that id.
+        """
+        sandbox = self._find(sandbox_id)
+        return await self._whole(self._transitions.connect(sandbox, seconds, memory=memory))
+
+    async def wake(self, sandbox_id: str) -> Sandbox:
+        """Resume a sandbox because somebody talks to it; see `Transitions.wake`.
+
+        Raises:
+            SandboxGoneError: There is none of that id.
+        """
+        sandbox = self._find(sandbox_id)
+        if sandbox.life.state != "running":
+            await self._whole(self._transitions.wake(sandbox))
+        return sandbox
+
+    # --- Copies ---------------------------------------------------------------------------
+
+    async def snapshot(self, sandbox_id: str, name: Reference | None = None) -> Snapshot:
+        """Keep a sandbox's files, be it paused or not, to make others of them.
+
+        Its programs stand still meanwhile. What they hold in memory is not kept.
+
+        Args:
+            sandbox_id: Whose files.
+            name: What to call the snapshot; one of that name and tag is replaced.
+
+        Raises:
+            SandboxGoneError: There is none of that id.
+            GuestOSError: They could not be archived, as when the disk is full.
+            TransitionBusyError: Others have been changing its state for too long.
+        """
+        path, record = await self._whole(self._archive(self._find(sandbox_id)))
+        template, env = record.template, record.env
+        return self.snapshots.add(
+            name, sandbox_id=sandbox_id, template=template, env=env, path=path
+        )
+
+    async def fork(
+        self, sandbox_id: str, count: int, seconds: int
+    ) -> list[SandboxRecord | BaseException]:
+        """Make sandboxes with the files of one that runs.
+
+        What its programs hold in memory is not copied: the new ones start without any.
+
+        Args:
+            sandbox_id: Whose files.
+            count: How many.
+            seconds: The lifetime of each.
+
+        Returns:
+            Of each the record, or why it did not start; see `create`.
+
+        Raises:
+            As `snapshot`.
+            AlreadyPausedError: It does not run.
+        """
+        sandbox = self._find(sandbox_id)
+        if sandbox.life.state != "running":
+            raise AlreadyPausedError(sandbox_id)
+        at_once = asyncio.Semaphore(_FORKS_AT_ONCE)
+
+        async def start(parent: SandboxRecord, archive: Path) -> SandboxRecord:
+            async with at_once:
+                child = parent.fork(self.store.now(), seconds)
+                await self.create(child, archive)
+                return child
+
+        async def work() -> list[SandboxRecord | BaseException]:
+            archive, parent = await self._archive(sandbox)
             try:
-                await asyncio.wait_for(self._ends_changed.wait(), max(wait, 0.01))
-            except TimeoutError:
-                continue
+                forks = (start(parent, archive) for _ in range(count))
+                return await asyncio.gather(*forks, return_exceptions=True)
+            finally:
+                self._discard_archive(archive)
 
-    async def _end_of_life(self, sandbox_id: str) -> None:
-        logger.info("sandbox %s has reached its end of life", sandbox_id)
-        await self.kill(sandbox_id)
+        return await self._whole(work())
 
-    async def _measure(self) -> None:
-        while True:
-            await asyncio.sleep(SAMPLE_SECONDS)
-            for sandbox in self:
-                try:
-                    await self.sample(sandbox)
-                except (GuestLostError, OSError):
-                    continue  # It has just died, or could not answer: it has no sample.
+    async def _archive(self, sandbox: Sandbox) -> tuple[Path, SandboxRecord]:
+        async with sandbox.life.turn():
+            path = await sandbox.archive(self._machine.snapshots_dir)
+            record = self.store.get(sandbox.sandbox_id)
+            if record is None:
+                self._discard_archive(path)
+                raise SandboxGoneError(sandbox.sandbox_id)
+        sandbox.activity.record("info", "Snapshot taken")
+        return path, record
 
-    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+    def _discard_archive(self, path: Path) -> None:
+        async def remove() -> None:
+            await asyncio.to_thread(path.unlink, missing_ok=True)
+
+        self._spawn(remove())
+
+    # --- The rest -------------------------------------------------------------------------
+
+    def _find(self, sandbox_id: str) -> Sandbox:
+        sandbox = self._sandboxes.get(sandbox_id)
+        if sandbox is None:
+            raise SandboxGoneError(sandbox_id)
+        return sandbox
+
+    def _spawn(self, work: Coroutine[Any, Any, ResultT]) -> asyncio.Task[ResultT]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _whole(self, work: Coroutine[Any, Any, ResultT]) -> ResultT:
+        """Do a work to its end, though whoever asked for it may be gone meanwhile."""
+        task = self._spawn(work)
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        try:
+            return await asyncio.shield(task)
+        finally:
+            self._reaper.look_again()

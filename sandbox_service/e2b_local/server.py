@@ -15,22 +15,29 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Final
 
+from sandbox_service import __version__
 from sandbox_service.e2b_local import lifeline
 from sandbox_service.e2b_local.config import ConfigError
 from sandbox_service.e2b_local.control import ControlPlane
+from sandbox_service.e2b_local.edge import Acceptor, prepare_tls
 from sandbox_service.e2b_local.fleet import Fleet
 from sandbox_service.e2b_local.gateway import Gateway
 from sandbox_service.e2b_local.http1 import Server
+from sandbox_service.e2b_local.info import LocalInfo
 from sandbox_service.e2b_local.machine import (
     IsolationUnavailableError,
     Machine,
     MachineConfig,
 )
+from sandbox_service.e2b_local.routing import OwnHosts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sandbox_service.e2b_local.config import LocalConfig
+    from sandbox_service.e2b_local.edge import TlsIdentity
+    from sandbox_service.e2b_local.faults.injector import FaultInjector
+    from sandbox_service.e2b_local.faults.rules import Rule
 
 logger = logging.getLogger(__name__)
 
@@ -65,6 +72,7 @@ async def run(
     stop = asyncio.Event()
     _end_on_signals(stop)
     try:
+        rules = _load_rules(config)
         if config.parent_lifeline:
             _end_with_parent(stop)
         listening = _bind(config.port)
@@ -73,12 +81,38 @@ async def run(
         except BaseException:
             listening.close()
             raise
+        try:
+            tls = await asyncio.to_thread(
+                prepare_tls, config.state_dir / "tls", _bare_domain(config)
+            )
+        except BaseException:
+            listening.close()
+            await machine.close()
+            raise
     except (ConfigError, IsolationUnavailableError) as error:
         announce({"ready": False, "cause": error.cause, "fix": error.fix})
         sys.stderr.write(f"The local backend cannot start. {error.cause} {error.fix}\n")
         return EXIT_CANNOT_START
-    await _serve(config, machine, listening, stop, announce)
+    await _serve(config, machine, tls, rules, listening, stop, announce)
     return EXIT_OK
+
+
+def _load_rules(config: LocalConfig) -> list[Rule] | None:
+    """Return the faults to begin with. None: nothing goes wrong on purpose."""
+    if config.faults_file is not None:
+        # Imported late here and below: it takes as long as the rest, and is seldom used.
+        from sandbox_service.e2b_local.faults.rules import load_rules
+
+        return load_rules(config.faults_file)
+    return [] if config.faults else None
+
+
+def _make_faults(fleet: Fleet, rules: list[Rule] | None) -> FaultInjector | None:
+    if rules is None:
+        return None
+    from sandbox_service.e2b_local.faults.injector import FaultInjector
+
+    return FaultInjector(fleet.kill, rules)
 
 
 async def _start_machine(config: LocalConfig) -> Machine:
@@ -92,21 +126,48 @@ async def _start_machine(config: LocalConfig) -> Machine:
     )
 
 
+def _bare_domain(config: LocalConfig) -> str:
+    return config.domain.partition(":")[0].lower().rstrip(".")
+
+
 async def _serve(
     config: LocalConfig,
     machine: Machine,
+    tls: TlsIdentity,
+    rules: list[Rule] | None,
     listening: socket.socket,
     stop: asyncio.Event,
     announce: Callable[[dict[str, Any]], None],
 ) -> None:
     port: int = listening.getsockname()[1]
-    domain = config.domain if ":" in config.domain else f"{config.domain}:{port}"
-    fleet = Fleet(machine, time.time)
-    server = Server(Gateway(fleet, ControlPlane(fleet, config, domain)))
+    url = f"http://{_ADDRESS}:{port}"
+    own = OwnHosts(_bare_domain(config), port)
+    domain = config.domain if ":" in config.domain else f"{own.domain}:{port}"
+    fleet = Fleet(
+        machine,
+        time.time,
+        max_sandboxes=config.max_sandboxes,
+        max_lifetime_seconds=config.max_lifetime_seconds,
+    )
+    info = LocalInfo(
+        url=url,
+        domain=domain,
+        tier=machine.tier,
+        version=__version__,
+        api_key_required=config.api_key is not None,
+        ca=str(tls.authority),
+        ca_bundle=str(tls.bundle),
+        faults=rules is not None,
+    )
+    limit = config.max_connections_per_sandbox
+    faults = _make_faults(fleet, rules)
+    control = ControlPlane(fleet, config, domain, faults)
+    server = Server(Gateway(fleet, control, own, info, connection_limit=limit, faults=faults))
+    acceptor = Acceptor(server, tls.context, own.serve)
     try:
-        await server.listen(listening)
+        server.begin()
+        acceptor.listen(listening)
         fleet.begin()
-        url = f"http://{_ADDRESS}:{port}"
         logger.info("serving on %s, isolation tier %s", url, machine.tier)
         announce(
             {
@@ -121,6 +182,7 @@ async def _serve(
         await stop.wait()
     finally:
         _force_end_later()
+        await acceptor.close()
         await server.close()
         await fleet.close()
 

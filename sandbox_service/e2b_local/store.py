@@ -6,26 +6,41 @@ clock that is passed in.
 
 from __future__ import annotations
 
-import base64
 import secrets
 import string
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, Literal
 
+from sandbox_service.e2b_local.paging import Page, cut_page
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from sandbox_service.e2b_local.config import Template
+    from sandbox_service.e2b_local.paging import Order, Position
 
 _ID_ALPHABET: Final = string.ascii_lowercase + string.digits
 _ID_LENGTH: Final = 20
 
-Order = Literal["asc", "desc"]
+ShownState = Literal["running", "paused"]
+"""What clients are told: what is being paused or resumed counts as paused."""
+
+PauseMode = Literal["full", "filesystem"]
+
+
+def new_id() -> str:
+    """Return 20 random characters of [a-z0-9], the form of E2B's own ids."""
+    return "".join(secrets.choice(_ID_ALPHABET) for _ in range(_ID_LENGTH))
 
 
 def new_sandbox_id() -> str:
     """Return an id of the form that E2B's own edge accepts: `i` and 20 of [a-z0-9]."""
-    return "i" + "".join(secrets.choice(_ID_ALPHABET) for _ in range(_ID_LENGTH))
+    return "i" + new_id()
+
+
+def new_token() -> str:
+    """Return a secret that nobody guesses."""
+    return secrets.token_hex(32)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,13 +50,24 @@ class SandboxRecord:
     Attributes:
         sandbox_id: Its id.
         template: What it was made of.
-        started_at: Seconds since 1970.
-        end_at: Seconds since 1970; at this time it is killed.
+        started_at: Seconds since 1970, of its start or last resumption.
+        end_at: Seconds since 1970. While it runs: when its lifetime ends. While it
+            is paused: when it was paused, for then it has no end of life.
+        state: Whether it runs.
+        alias: Name of its template. None: that has none.
+        lifetime_seconds: The lifetime its creator gave it.
+        on_timeout: What happens at the end of its lifetime.
+        keep_memory: Whether a pause at the end of its lifetime keeps its programs.
+        auto_resume: Whether traffic resumes it.
+        boot_id: Of its last start: changes when its programs were lost.
+        pause_mode: What the last pause kept; None while it runs or is being paused.
+        unresponsive_at_pause: Whether its agent did not answer when it was paused.
         metadata: What its creator wrote on it.
         env: Variables of every program in it, besides the template's.
         access_token: What its envd asks for. None: nothing.
         traffic_token: What its other ports ask for. None: nothing.
-        network: The network settings its creator sent, as they came.
+        allow_internet_access: As its creator sent it. None: not at all.
+        network: The network settings in force, as they were sent.
         mask_request_host: Host that programs behind its ports are told. None:
             the one the client used.
     """
@@ -50,33 +76,45 @@ class SandboxRecord:
     template: Template
     started_at: float
     end_at: float
+    state: ShownState = "running"
+    alias: str | None = None
+    lifetime_seconds: int = 0
+    on_timeout: Literal["kill", "pause"] = "kill"
+    keep_memory: bool = True
+    auto_resume: bool = False
+    boot_id: str = ""
+    pause_mode: PauseMode | None = None
+    unresponsive_at_pause: bool = False
     metadata: Mapping[str, str] = field(default_factory=dict)
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
     access_token: str | None = field(default=None, repr=False)
     traffic_token: str | None = field(default=None, repr=False)
-    network: Mapping[str, object] | None = None
+    allow_internet_access: bool | None = None
+    network: Mapping[str, object] = field(default_factory=dict, repr=False)
     mask_request_host: str | None = None
 
+    def fork(self, now: float, seconds: int) -> SandboxRecord:
+        """Describe a sandbox like this one, with an id and secrets of its own.
 
-@dataclass(frozen=True, slots=True)
-class Page:
-    """Some records, and where the next ones begin.
-
-    Attributes:
-        records: In the order asked for.
-        next_token: For the next call. None: this was the last page.
-    """
-
-    records: tuple[SandboxRecord, ...]
-    next_token: str | None
-
-
-class PageTokenError(ValueError):
-    """A page token that this store did not make."""
+        Args:
+            now: Seconds since 1970.
+            seconds: Its lifetime.
+        """
+        return replace(
+            self,
+            sandbox_id=new_sandbox_id(),
+            started_at=now,
+            end_at=now + seconds,
+            state="running",
+            pause_mode=None,
+            lifetime_seconds=seconds,
+            access_token=None if self.access_token is None else new_token(),
+            traffic_token=None if self.traffic_token is None else new_token(),
+        )
 
 
 class SandboxStore:
-    """The records of all sandboxes that run.
+    """The records of all sandboxes, paused ones too.
 
     Args:
         clock: Returns seconds since 1970.
@@ -93,6 +131,11 @@ class SandboxStore:
         """Take in a new sandbox."""
         self._records[record.sandbox_id] = record
 
+    def put(self, record: SandboxRecord) -> None:
+        """Change a record, if its sandbox is still there."""
+        if record.sandbox_id in self._records:
+            self._records[record.sandbox_id] = record
+
     def get(self, sandbox_id: str) -> SandboxRecord | None:
         """Return a sandbox's record. None: there is no such sandbox, or no longer."""
         return self._records.get(sandbox_id)
@@ -102,11 +145,11 @@ class SandboxStore:
         return self._records.pop(sandbox_id, None)
 
     def end_in(self, sandbox_id: str, seconds: float) -> SandboxRecord | None:
-        """Let a sandbox end in so many seconds from now, sooner or later than before."""
+        """Let a running sandbox end in so many seconds from now, sooner or later than before."""
         return self._move_end(sandbox_id, self.now() + seconds)
 
     def extend(self, sandbox_id: str, seconds: float) -> SandboxRecord | None:
-        """Let a sandbox live for at least so many seconds more, never for fewer than before."""
+        """Let a running sandbox live for at least so many seconds more, never for fewer."""
         record = self._records.get(sandbox_id)
         if record is None:
             return None
@@ -114,78 +157,71 @@ class SandboxStore:
 
     def _move_end(self, sandbox_id: str, end_at: float) -> SandboxRecord | None:
         record = self._records.get(sandbox_id)
-        if record is None:
+        if record is None or record.state != "running":
             return None
-        moved = replace(record, end_at=end_at)
-        self._records[sandbox_id] = moved
+        moved = self._records[sandbox_id] = replace(record, end_at=end_at)
         return moved
 
     def expired(self) -> list[str]:
-        """Return the ids of those whose time is over."""
+        """Return the ids of those that run though their time is over."""
         now = self.now()
-        return [record.sandbox_id for record in self._records.values() if record.end_at <= now]
+        return [
+            record.sandbox_id
+            for record in self._records.values()
+            if record.state == "running" and record.end_at <= now
+        ]
 
-    def next_end(self) -> float | None:
-        """Return the time at which the next sandbox ends. None: there is none."""
-        return min((record.end_at for record in self._records.values()), default=None)
+    def next_end(self, besides: Collection[str] = ()) -> float | None:
+        """Return the time at which the next sandbox ends. None: there is none.
+
+        Args:
+            besides: Ids of sandboxes that do not count.
+        """
+        running = (
+            one.end_at
+            for one in self._records.values()
+            if one.state == "running" and one.sandbox_id not in besides
+        )
+        return min(running, default=None)
 
     def page(
         self,
         *,
         metadata: Mapping[str, str],
-        template_id: str | None = None,
+        states: Collection[ShownState] = ("running", "paused"),
+        template: str | None = None,
         started_after: float | None = None,
+        started_before: float | None = None,
         order: Order = "desc",
         limit: int = 100,
         token: str | None = None,
-    ) -> Page:
+    ) -> Page[SandboxRecord]:
         """Return some of the sandboxes.
 
         Args:
             metadata: Pairs that a sandbox must carry, all of them.
-            template_id: Only those made of this template.
-            started_after: Only those that started later than this time.
+            states: Only those in one of these states.
+            template: Only those made of the template with this id or name.
+            started_after: Only those that started at this time or later.
+            started_before: Only those that started at this time or earlier.
             order: By start, the newest first or last.
             limit: Size of the page, at least 1.
             token: Where to go on: `next_token` of the page before.
 
         Raises:
-            PageTokenError: The token is not one of `next_token`.
+            PageTokenError: The token is no `next_token` of a list in that order.
         """
-        descending = order == "desc"
-        wanted = [
+        wanted = (
             record
             for record in self._records.values()
-            if metadata.items() <= record.metadata.items()
-            and (template_id is None or record.template.template_id == template_id)
-            and (started_after is None or record.started_at > started_after)
-        ]
-        wanted.sort(key=_position, reverse=descending)
-        if token is not None:
-            # By position, not by count: sandboxes come and go between two pages.
-            after = _decode_token(token)
-            wanted = [
-                record
-                for record in wanted
-                if (_position(record) < after if descending else _position(record) > after)
-            ]
-        records = tuple(wanted[:limit])
-        more = len(wanted) > limit
-        return Page(records, _encode_token(_position(records[-1])) if more else None)
+            if record.state in states
+            and metadata.items() <= record.metadata.items()
+            and (template is None or template in {record.template.template_id, record.alias})
+            and (started_after is None or record.started_at >= started_after)
+            and (started_before is None or record.started_at <= started_before)
+        )
+        return cut_page(wanted, _position, order=order, limit=limit, token=token)
 
 
-def _position(record: SandboxRecord) -> tuple[float, str]:
+def _position(record: SandboxRecord) -> Position:
     return record.started_at, record.sandbox_id
-
-
-def _encode_token(position: tuple[float, str]) -> str:
-    started_at, sandbox_id = position
-    return base64.urlsafe_b64encode(f"{started_at!r} {sandbox_id}".encode()).decode("ascii")
-
-
-def _decode_token(token: str) -> tuple[float, str]:
-    try:
-        started_at, sandbox_id = base64.urlsafe_b64decode(token.encode()).decode().split(" ")
-        return float(started_at), sandbox_id
-    except ValueError:
-        raise PageTokenError("the page token is not one of ours") from None

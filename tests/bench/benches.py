@@ -33,7 +33,7 @@ class Sizes:
     files: int
 
 
-def _in_turns(rounds: int, ours: Turn, theirs: Turn) -> None:
+def in_turns(rounds: int, ours: Turn, theirs: Turn) -> None:
     """Let both sides take turns; who begins changes, for the first has it harder."""
     for number in range(rounds):
         for turn in (ours, theirs) if number % 2 == 0 else (theirs, ours):
@@ -56,7 +56,7 @@ def exec_true(stack: Stack, sizes: Sizes) -> list[Row]:
         theirs.append(median(stack.sdk.do("true", count=sizes.calls)) * 1e3)
         cpu[1].append((stack.sdk_cpu() - before) / sizes.calls * 1e6)
 
-    _in_turns(sizes.rounds, we, they)
+    in_turns(sizes.rounds, we, they)
     return [
         Row(
             what="Exec of `true`, p50",
@@ -83,7 +83,7 @@ def exec_burst(stack: Stack, sizes: Sizes) -> list[Row]:
     ours: list[float] = []
     theirs: list[float] = []
     load = {"count": 256, "at_once": 64}
-    _in_turns(
+    in_turns(
         sizes.rounds,
         lambda _: ours.append(stack.service.do("burst", **load)),
         lambda _: theirs.append(stack.sdk.do("burst", **load)),
@@ -118,7 +118,7 @@ def stream(stack: Stack, sizes: Sizes) -> list[Row]:
         theirs.append(stack.sdk.do("stream", size=size) / 1e6)
         cpu[1].append((stack.sdk_cpu() - before) / size * 1e9)
 
-    _in_turns(sizes.rounds, we, they)
+    in_turns(sizes.rounds, we, they)
     return [
         Row(
             what=f"stdout of {sizes.stream_mib} MiB",
@@ -144,7 +144,7 @@ def first_byte(stack: Stack, sizes: Sizes) -> list[Row]:
     """How much later the first byte of output comes."""
     ours: list[float] = []
     theirs: list[float] = []
-    _in_turns(
+    in_turns(
         sizes.rounds,
         lambda _: ours.append(median(stack.service.do("first_byte", count=sizes.calls)) * 1e3),
         lambda _: theirs.append(median(stack.sdk.do("first_byte", count=sizes.calls)) * 1e3),
@@ -178,7 +178,7 @@ def status(stack: Stack, sizes: Sizes) -> list[Row]:
         stack.service.do("echo", **load)
         theirs.append((stack.echo_cpu() - before) / load["count"] * 1e6)
 
-    _in_turns(sizes.rounds, we, they)
+    in_turns(sizes.rounds, we, they)
     return [
         Row(
             what="Status (cached), CPU per call",
@@ -197,7 +197,7 @@ def sync_files(stack: Stack, sizes: Sizes) -> list[Row]:
     ours: list[float] = []
     theirs: list[float] = []
     count = sizes.files
-    _in_turns(
+    in_turns(
         sizes.rounds,
         lambda seed: ours.append(stack.service.do("files", count=count, seed=seed)),
         lambda seed: theirs.append(stack.sdk.do("files", count=count, seed=seed)),

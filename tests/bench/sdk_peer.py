@@ -46,6 +46,9 @@ class SdkPeer:
 
     async def stream(self, size: int) -> float:
         """Read a flood of `size` bytes; bytes per second."""
+        return await self._flood(loads.stream_command(size), size)
+
+    async def _flood(self, command: str, size: int) -> float:
         received = 0
 
         def on_stdout(text: str) -> None:
@@ -54,7 +57,7 @@ class SdkPeer:
 
         began = time.perf_counter()
         await self._sandbox.commands.run(
-            loads.stream_command(size), on_stdout=on_stdout, retain_output=False, timeout=600
+            command, on_stdout=on_stdout, retain_output=False, timeout=600
         )
         took = time.perf_counter() - began
         if received != size:

@@ -1,4 +1,4 @@
-"""The processes that are measured: one backend, the service on it, and a bare server."""
+"""The processes that are measured: one backend, and what is compared on it."""
 
 from __future__ import annotations
 
@@ -54,21 +54,8 @@ class Stack:
         self._closing.close()
 
     def _start(self) -> None:
-        # Sandboxes run under uids of their own when this runs as root: they
-        # have to be able to pass the folder.
-        state = Path(tempfile.mkdtemp(prefix="sandbox-bench-", dir="/var/tmp"))
-        state.chmod(0o711)
-        self._closing.callback(shutil.rmtree, state, ignore_errors=True)
-        backend_url = self._backend(state / "backend")
-        env = {
-            **os.environ,
-            "E2B_API_KEY": _KEY,
-            "E2B_API_URL": backend_url,
-            "E2B_SANDBOX_URL": backend_url,
-            # As the service has them: the bench compares what is left.
-            "E2B_MAX_CONNECTIONS": "4000",
-            "E2B_MAX_KEEPALIVE_CONNECTIONS": "1000",
-        }
+        state = self._folder()
+        env, _ = self._backend(state / "backend")
         address = self._service(state / "service", env)
         echo_address = self._echo()
         self.sdk = Peer("tests.bench.sdk_peer", env=env)
@@ -76,7 +63,16 @@ class Stack:
         self.service = Peer("tests.bench.service_peer", address, echo_address, env=env)
         self._closing.callback(self.service.stop)
 
-    def _backend(self, state: Path) -> str:
+    def _folder(self) -> Path:
+        # Sandboxes run under uids of their own when this runs as root: they
+        # have to be able to pass the folder.
+        state = Path(tempfile.mkdtemp(prefix="sandbox-bench-", dir="/var/tmp"))
+        state.chmod(0o711)
+        self._closing.callback(shutil.rmtree, state, ignore_errors=True)
+        return state
+
+    def _backend(self, state: Path) -> tuple[dict[str, str], int]:
+        """Start the backend; returns its clients' environment, and its pid."""
         process = self._spawn(
             *("sandbox_service.e2b_local", "--parent-lifeline"),
             *("--state-dir", str(state), "--api-key", _KEY),
@@ -84,7 +80,16 @@ class Stack:
         status = json.loads(_line(process.stdout) or "{}")
         if not status.get("ready"):
             raise StackError(f"{status.get('cause', 'The backend ended.')} {status.get('fix', '')}")
-        return str(status["url"])
+        env = {
+            **os.environ,
+            "E2B_API_KEY": _KEY,
+            "E2B_API_URL": str(status["url"]),
+            "E2B_SANDBOX_URL": str(status["url"]),
+            # As the service has them: the bench compares what is left.
+            "E2B_MAX_CONNECTIONS": "4000",
+            "E2B_MAX_KEEPALIVE_CONNECTIONS": "1000",
+        }
+        return env, process.pid
 
     def _service(self, state: Path, env: dict[str, str]) -> str:
         process = self._spawn(
@@ -138,6 +143,35 @@ class Stack:
     def sdk_cpu(self) -> float:
         """CPU seconds that the bare SDK's process has used."""
         return _cpu(self.sdk.pid)
+
+
+class LocalStack(Stack):
+    """The local backend alone, its client, and plain bubblewrap.
+
+    Attributes:
+        plain: Runs bubblewrap as the backend does, and does nothing else.
+    """
+
+    plain: Peer
+
+    def _start(self) -> None:
+        env, backend_pid = self._backend(self._folder() / "backend")
+        self.sdk = Peer("tests.bench.local_sdk_peer", env=env)
+        self._closing.callback(self.sdk.stop)
+        self.sdk.do("true", count=1)  # Its sandbox is there.
+        command, uid = _sandbox_of(backend_pid)
+        self.plain = Peer("tests.bench.local_plain_peer", json.dumps(command), str(uid), env=env)
+        self._closing.callback(self.plain.stop)
+
+
+def _sandbox_of(backend_pid: int) -> tuple[list[str], int]:
+    """Return the command line of the one bubblewrap that a backend runs, and its uid."""
+    children = Path(f"/proc/{backend_pid}/task/{backend_pid}/children").read_text().split()
+    for process in (Path("/proc", pid) for pid in children):
+        command = process.joinpath("cmdline").read_bytes().decode().split("\0")[:-1]
+        if Path(command[0]).name == "bwrap":
+            return command, process.stat().st_uid
+    raise StackError("The backend runs no bubblewrap.")
 
 
 def _line(pipe: IO[str] | None) -> str:

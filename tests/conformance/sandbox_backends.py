@@ -14,7 +14,6 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 from sandbox_service.domain.execs import Program, Stream
 from sandbox_service.domain.ports import (
@@ -37,20 +36,15 @@ from sandbox_service.domain.sandboxes import (
 from sandbox_service.providers.e2b.connections import Endpoint
 from sandbox_service.providers.e2b.provider import E2BProvider
 from tests.integration.local_backend import API_KEY, LocalBackend
+from tests.support.local import first_environment
 
 _KEY_VARIABLE = "E2B_API_KEY"
 _LIFETIME = timedelta(minutes=10)
 
 
-def _first_environment() -> dict[str, str]:
-    """Return the environment that this process was started with."""
-    pairs = Path("/proc/self/environ").read_bytes().decode(errors="replace").split("\0")
-    return dict(pair.split("=", 1) for pair in pairs if "=" in pair)
-
-
 def backends() -> list[str]:
     """Return the names of the backends that can take part."""
-    return ["embedded", "e2b_cloud"] if _first_environment().get(_KEY_VARIABLE) else ["embedded"]
+    return ["embedded", "e2b_cloud"] if first_environment().get(_KEY_VARIABLE) else ["embedded"]
 
 
 @contextmanager
@@ -71,7 +65,7 @@ def _embedded() -> AbstractContextManager[Endpoint]:
 
 @contextmanager
 def _cloud() -> AbstractContextManager[Endpoint]:
-    given = _first_environment()
+    given = first_environment()
     yield Endpoint(api_key=given[_KEY_VARIABLE], domain=given.get("E2B_DOMAIN", ""))
 
 

@@ -1,19 +1,23 @@
-"""E2B's API and envd, spoken to without the SDK."""
+"""A local backend's API and envd at their one address, spoken to without the SDK."""
 
 from __future__ import annotations
 
-import asyncio
-import json
 from contextlib import asynccontextmanager
 
 import httpx
-from protobuf import Oneof
+from e2b.envd.process import process_pb
 
-from sandbox_service.e2b_local.envd import connect
-from sandbox_service.e2b_local.envd.messages import process_pb
 from tests.integration.local_backend import API_KEY
+from tests.support.connect_wire import (
+    PROTO,
+    enveloped,
+    messages,
+    output_of,
+    process_events,
+    until,
+)
 
-PROTO = connect.Codec("proto")
+__all__ = ["PROTO", "Box", "connected", "new_box", "output_of", "until"]
 
 
 @asynccontextmanager
@@ -56,41 +60,11 @@ class Box:
         async with self.client.stream(
             "POST",
             "/process.Process/Start",
-            content=connect.envelope(PROTO.encode(request)),
+            content=enveloped(PROTO.encode(request)),
             headers=self.headers(**{"content-type": "application/connect+proto", **headers}),
         ) as response:
             assert response.headers["content-type"] == "application/connect+proto"
-            yield events(response)
-
-
-async def events(response):
-    """Yield a stream's events, and raise what its end says."""
-    buffer = bytearray()
-    async for part in response.aiter_raw():
-        buffer += part
-        while len(buffer) >= 5 and len(buffer) >= 5 + int.from_bytes(buffer[1:5], "big"):
-            size = 5 + int.from_bytes(buffer[1:5], "big")
-            flags, payload = buffer[0], bytes(buffer[5:size])
-            del buffer[:size]
-            if flags & connect.END_OF_STREAM:
-                error = json.loads(payload).get("error")
-                if error:
-                    raise connect.ConnectError(error["code"], error["message"])
-            else:
-                yield PROTO.decode(process_pb.StartResponse, payload).event.event
-
-
-def output_of(event):
-    match event:
-        case Oneof(field="data", value=data):
-            return data.output.value
-    return b""
-
-
-async def until(condition):
-    async with asyncio.timeout(15):
-        while not await condition():  # noqa: ASYNC110 - only asking again can tell
-            await asyncio.sleep(0.02)
+            yield process_events(messages(response, process_pb.StartResponse, PROTO))
 
 
 async def new_box(client, **document):

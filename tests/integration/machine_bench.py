@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,6 +83,17 @@ async def read_line(descriptor: int) -> bytes:
         loop.remove_reader(descriptor)
         line += os.read(descriptor, 1)
     return line
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Return when something has become true, soon."""
+    async with asyncio.timeout(30):
+        while not condition():  # noqa: ASYNC110 - the condition has no event of its own
+            await asyncio.sleep(0)
+
+
+def exists(path: Path | str) -> bool:
+    return Path(path).exists()
 
 
 def count_descriptors() -> int:

@@ -22,9 +22,10 @@ async def client(backend):
 
 
 @asynccontextmanager
-async def serving(client, **network):
+async def serving(client, auto_resume=False, **network):
     """A sandbox with a program that listens on its port 3000."""
-    box = await new_box(client, timeout=60, network=network)
+    resume = {"enabled": auto_resume}
+    box = await new_box(client, timeout=60, network=network, autoResume=resume)
     await client.post(
         "/files?path=serve.py",
         content=SERVER,
@@ -121,6 +122,47 @@ async def test_a_private_port_asks_for_its_token_and_a_mask_hides_the_host(clien
     assert "is missing" in missing.json()["message"]
     assert "is invalid" in wrong.json()["message"]
     assert right.text == "localhost:3000"
+
+
+async def test_visitors_wake_a_paused_sandbox_together(client):
+    """A page has many parts; all arrive, and the program behind them is the same as before."""
+    async with serving(client, auto_resume=True) as box:
+        await client.get("/", headers=box.headers(3000))
+        paused = await client.post(f"/sandboxes/{box.id}/pause")
+        answers = await asyncio.gather(
+            *(client.get("/", headers=box.headers(3000)) for _ in range(20))
+        )
+        shown = await client.get(f"/sandboxes/{box.id}")
+
+    assert paused.status_code == 204
+    assert {answer.status_code for answer in answers} == {200}
+    assert shown.json()["state"] == "running"
+
+
+async def test_nobody_wakes_a_paused_sandbox_that_was_not_made_for_it(client):
+    """To its visitors it is not there."""
+    async with serving(client) as box:
+        await client.post(f"/sandboxes/{box.id}/pause")
+        visited = await client.get("/", headers=box.headers(3000))
+        shown = await client.get(f"/sandboxes/{box.id}")
+
+    assert visited.status_code == 502
+    assert visited.json()["message"] == "The sandbox was not found"
+    assert shown.json()["state"] == "paused"
+
+
+async def test_who_lacks_the_token_wakes_nobody(client):
+    """A private sandbox sleeps until somebody comes who may enter."""
+    async with serving(client, auto_resume=True, allowPublicTraffic=False) as box:
+        await client.post(f"/sandboxes/{box.id}/pause")
+        stranger = await client.get("/", headers=box.headers(3000))
+        still = await client.get(f"/sandboxes/{box.id}")
+        token = {"e2b-traffic-access-token": box.created["trafficAccessToken"]}
+        guest = await client.get("/", headers=box.headers(3000, **token))
+
+    assert stranger.status_code == 403
+    assert still.json()["state"] == "paused"
+    assert guest.status_code == 200
 
 
 async def test_a_sandbox_that_is_gone_is_not_found_on_every_port(client):

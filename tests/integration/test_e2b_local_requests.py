@@ -67,14 +67,11 @@ async def test_a_repeated_create_with_a_key_makes_one_sandbox(client):
     assert len(listed.json()) == 1
 
 
-async def test_what_is_not_there_says_so_as_json(client, box):
-    """Pausing is not built; an unknown path is a typo; both must be clear."""
-    paused = await client.post(f"/sandboxes/{box.id}/pause")
+async def test_what_is_not_there_says_so_as_json(client):
+    """What cannot be had is no server error, and an unknown path is a typo."""
+    body = {"templateID": "base", "volumeMounts": [{"name": "v", "path": "/v"}]}
+    volumes = await client.post("/v2/sandboxes", json=body)
     typo = await client.get("/sandboxs")
-    watch = await client.post(
-        "/filesystem.Filesystem/CreateWatcher", headers=box.headers(), json={"path": "/"}
-    )
 
-    assert (paused.status_code, paused.json()["code"]) == (501, 501)
+    assert (volumes.status_code, volumes.json()["code"]) == (501, 501)
     assert (typo.status_code, typo.json()["code"]) == (404, 404)
-    assert watch.json()["code"] == "unimplemented"

@@ -67,10 +67,10 @@ async def test_entries_tell_links_owners_and_modes(guest):
     assert (file.name, file.size, file.owner, file.group) == ("f", 4, "user", "user")
     assert stat.S_IMODE(file.mode) == 0o640
     assert file.target_mode == file.mode
-    assert link.symlink_target == "f"
+    assert link.symlink_target == file.path
     assert stat.S_ISLNK(link.mode)
     assert link.target_mode == file.mode
-    assert (dangling.symlink_target, dangling.target_mode) == ("no", None)
+    assert (dangling.symlink_target, dangling.target_mode) == (dangling.path, None)
     assert (await guest.stat("/usr")).owner == "nobody"
 
 

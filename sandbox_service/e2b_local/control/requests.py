@@ -3,35 +3,28 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final, cast
-from urllib.parse import parse_qs, unquote
+from typing import TYPE_CHECKING, Any, Final, Literal, cast
+from urllib.parse import parse_qs, unquote_plus
 
+from sandbox_service.e2b_local.control.network import network_of
+from sandbox_service.e2b_local.control.routing import ApiError
 from sandbox_service.e2b_local.http1 import BodyTooLargeError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from sandbox_service.e2b_local.control.routing import Match
     from sandbox_service.e2b_local.http1 import Exchange
-    from sandbox_service.e2b_local.store import Order
+    from sandbox_service.e2b_local.paging import Order
+    from sandbox_service.e2b_local.store import ShownState
 
 _BODY_LIMIT_BYTES: Final = 4 * 1024**2
 _PAGE_LIMIT: Final = 100
-_HOST: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:(\d{1,5}|\$\{PORT\}))?")
-# What needs a way out of the sandbox, which this backend does not have.
-_NEEDS_EGRESS: Final = ("rules", "egressProxy", "httpsPorts", "dnsServers")
-
-
-class ApiError(Exception):
-    """A request that is refused, with the HTTP status that says so."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.message = message
+_INT64_MAX: Final = 2**63 - 1
+_SANDBOX_ID: Final = re.compile(r"[a-z0-9]+", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,24 +32,33 @@ class NewSandbox:
     """A request for a sandbox.
 
     Attributes:
-        template_id: What to make it of.
+        template: What to make it of.
         timeout_seconds: How long it may live.
+        on_timeout: What happens then.
+        keep_memory: Whether a pause then keeps its programs.
+        auto_resume: Whether traffic resumes it.
         metadata: What to write on it.
         env: Variables of every program in it.
-        network: The network settings as they came. None: there were none.
-        public: Whether its ports can be reached without a token.
+        allow_internet_access: As it came. None: it did not.
+        network: The network settings as they came.
         secure: Whether its envd asks for a token.
-        mask_request_host: Host that programs behind its ports are told.
     """
 
-    template_id: str
+    template: str
     timeout_seconds: int
+    on_timeout: Literal["kill", "pause"]
+    keep_memory: bool
+    auto_resume: bool
     metadata: Mapping[str, str]
     env: Mapping[str, str]
-    network: Mapping[str, object] | None
-    public: bool
+    allow_internet_access: bool | None
+    network: Mapping[str, object]
     secure: bool
-    mask_request_host: str | None
+
+    @property
+    def public(self) -> bool:
+        """Whether its ports can be reached without a token."""
+        return self.network.get("allowPublicTraffic") is not False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,12 +66,26 @@ class Listing:
     """A request for a page of sandboxes. See `SandboxStore.page`."""
 
     metadata: Mapping[str, str]
-    running: bool
-    template_id: str | None
+    states: frozenset[ShownState]
+    template: str | None
     started_after: float | None
     order: Order
     limit: int
     token: str | None
+
+
+def sandbox_id_of(match: Match) -> str:
+    """Read the sandbox that a path names, as `{id}` or as `{id}-{client}`.
+
+    Raises:
+        ApiError: 400: it cannot be an id.
+    """
+    text = match["id"]
+    head, dash, tail = text.partition("-")
+    sandbox_id = head if dash and "-" not in tail else text
+    if _SANDBOX_ID.fullmatch(sandbox_id) is None:
+        raise ApiError(400, "Invalid sandbox ID")
+    return sandbox_id
 
 
 async def json_object(exchange: Exchange) -> dict[str, Any]:
@@ -91,23 +107,49 @@ async def json_object(exchange: Exchange) -> dict[str, Any]:
     return document
 
 
-def timeout_of(document: Mapping[str, Any], default: int | None, limit_seconds: int) -> int:
+def timeout_of(
+    document: Mapping[str, Any], default: int | None, limit_seconds: int, name: str = "timeout"
+) -> int:
     """Read a lifetime in seconds.
 
     Raises:
         ApiError: 400: it is missing without a default, no number, or too long.
     """
-    value = document.get("timeout", default)
+    value = document.get(name, default)
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise ApiError(400, "timeout must be a number of seconds, 0 or more")
+        raise ApiError(400, f"{name} must be a number of seconds, 0 or more")
     if value > limit_seconds:
         hours = limit_seconds / 3600
         raise ApiError(400, f"Timeout cannot be greater than {hours:g} hours")
     return value
 
 
+def flag_of(document: Mapping[str, Any], name: str, *, default: bool) -> bool:
+    """Read what is true or false.
+
+    Raises:
+        ApiError: 400: it is neither.
+    """
+    value = optional_flag_of(document, name)
+    return default if value is None else value
+
+
+def optional_flag_of(document: Mapping[str, Any], name: str) -> bool | None:
+    """Read what is true, false, or not said.
+
+    Raises:
+        ApiError: 400: it is none of these.
+    """
+    value = document.get(name)
+    if value is not None and not isinstance(value, bool):
+        raise ApiError(400, f"{name} must be true or false")
+    return value
+
+
 def _strings(document: Mapping[str, Any], name: str) -> dict[str, str]:
-    value = document.get(name) or {}
+    value = document.get(name)
+    if value is None:
+        return {}
     if not isinstance(value, dict) or not all(isinstance(item, str) for item in value.values()):
         raise ApiError(400, f"{name} must be an object of strings")
     return value
@@ -133,34 +175,49 @@ def new_sandbox(document: Mapping[str, Any], *, version: int, limit_seconds: int
         ApiError: 400: a field is missing or wrong. 501: it asks for what this
             backend does not have, and silence would be a lie.
     """
-    template_id = document.get("templateID")
-    if not isinstance(template_id, str) or not template_id:
+    template = document.get("templateID")
+    if not isinstance(template, str) or not template:
         raise ApiError(400, "templateID is required")
-    if document.get("autoPause"):
-        raise ApiError(501, "autoPause: pausing is not supported by the local backend")
     for name in ("mcp", "volumeMounts", "iam"):
         if document.get(name):
             raise ApiError(501, f"{name} is not supported by the local backend")
-    network = document.get("network")
-    if network is not None and not isinstance(network, dict):
-        raise ApiError(400, "network must be an object")
-    settings: dict[str, Any] = network or {}
-    for name in _NEEDS_EGRESS:
-        if settings.get(name):
-            raise ApiError(501, f"network.{name} is not supported by the local backend")
-    mask = settings.get("maskRequestHost")
-    if mask is not None and (not isinstance(mask, str) or _HOST.fullmatch(mask) is None):
-        raise ApiError(400, "maskRequestHost is not a valid host")
-    return NewSandbox(
-        template_id=template_id,
+    wanted = NewSandbox(
+        template=template,
         timeout_seconds=timeout_of(document, 300 if version == 2 else 15, limit_seconds),
+        on_timeout="pause" if flag_of(document, "autoPause", default=False) else "kill",
+        keep_memory=flag_of(document, "autoPauseMemory", default=True),
+        auto_resume=_auto_resume(document),
         metadata=_strings(document, "metadata"),
         env=_variables(document),
-        network=network,
-        public=settings.get("allowPublicTraffic") is not False,
-        secure=version == 2 or bool(document.get("secure")),
-        mask_request_host=mask,
+        allow_internet_access=optional_flag_of(document, "allow_internet_access"),
+        network=network_of(document),
+        secure=version == 2 or flag_of(document, "secure", default=False),
     )
+    if not wanted.keep_memory and wanted.on_timeout == "kill":
+        raise ApiError(400, "autoPauseMemory=false only applies when autoPause is true.")
+    if not wanted.keep_memory and wanted.auto_resume:
+        raise ApiError(
+            400,
+            "autoPauseMemory=false (filesystem-only auto-pause) cannot be combined with"
+            " autoResume: such a sandbox cannot be auto-resumed by traffic and must be"
+            " resumed explicitly.",
+        )
+    if not wanted.public and not wanted.secure:
+        raise ApiError(
+            400,
+            "You cannot create a sandbox without public access unless you enable secure"
+            " envd access via 'secure' flag.",
+        )
+    return wanted
+
+
+def _auto_resume(document: Mapping[str, Any]) -> bool:
+    value = document.get("autoResume")
+    if value is None:
+        return False
+    if not isinstance(value, dict):
+        raise ApiError(400, "autoResume must be an object")
+    return flag_of(value, "enabled", default=False)
 
 
 def query_of(exchange: Exchange) -> dict[str, str]:
@@ -169,22 +226,21 @@ def query_of(exchange: Exchange) -> dict[str, str]:
     return {name: values[0] for name, values in parsed.items()}
 
 
-def seconds_of(query: Mapping[str, str], name: str) -> float | None:
-    """Read seconds since 1970 from a query.
+def integer_of(
+    query: Mapping[str, str], name: str, *, default: int, least: int = 0, most: int = _INT64_MAX
+) -> int:
+    """Read a whole number from a query.
 
     Raises:
-        ApiError: 400: it is no such number.
+        ApiError: 400: it is none, or out of range.
     """
     value = query.get(name)
     if not value:
-        return None
-    try:
-        seconds = float(value)
-    except ValueError:
-        seconds = math.nan
-    if not math.isfinite(seconds):
-        raise ApiError(400, f"{name} must be seconds since 1970")
-    return seconds
+        return default
+    # The length is looked at first: reading a very long number takes very long.
+    if value.isascii() and value.isdigit() and len(value) < 20 and least <= int(value) <= most:
+        return int(value)
+    raise ApiError(400, f"{name} must be a whole number, {least} to {most}")
 
 
 def listing(query: Mapping[str, str]) -> Listing:
@@ -196,27 +252,52 @@ def listing(query: Mapping[str, str]) -> Listing:
     order = query.get("order") or "desc"
     if order not in {"asc", "desc"}:
         raise ApiError(400, "order must be asc or desc")
-    limit = query.get("limit") or str(_PAGE_LIMIT)
-    if not limit.isascii() or not limit.isdigit() or not 1 <= int(limit[:4]) <= _PAGE_LIMIT:
-        raise ApiError(400, f"limit must be 1 to {_PAGE_LIMIT}")
-    states = set((query.get("state") or "running,paused").split(","))
+    states = frozenset((query.get("state") or "running,paused").split(","))
     if not states <= {"running", "paused"}:
         raise ApiError(400, "state must be running or paused")
-    started_after: float | None = None
-    if query.get("startedAfter"):
-        try:
-            started_after = datetime.fromisoformat(query["startedAfter"]).timestamp()
-        except ValueError:
-            raise ApiError(400, "startedAfter is not a time") from None
-    # Each name and value is quoted before the pairs are encoded as a query, which
-    # is itself one parameter of this query.
-    pairs = parse_qs(query.get("metadata", ""), keep_blank_values=True)
     return Listing(
-        metadata={unquote(name): unquote(values[0]) for name, values in pairs.items()},
-        running="running" in states,
-        template_id=query.get("template") or query.get("templateID") or None,
-        started_after=started_after,
+        metadata=metadata_of(query),
+        states=cast("frozenset[ShownState]", states),
+        template=query.get("template") or query.get("templateID") or None,
+        started_after=_time_of(query, "startedAfter"),
         order=cast("Order", order),
-        limit=int(limit),
+        limit=limit_of(query),
         token=query.get("nextToken") or None,
     )
+
+
+def limit_of(query: Mapping[str, str]) -> int:
+    """Read the size of a page.
+
+    Raises:
+        ApiError: 400: it is no such size.
+    """
+    return integer_of(query, "limit", default=_PAGE_LIMIT, least=1, most=_PAGE_LIMIT)
+
+
+def metadata_of(query: Mapping[str, str]) -> dict[str, str]:
+    """Read a filter by metadata.
+
+    Raises:
+        ApiError: 400: it is no list of pairs.
+    """
+    text = query.get("metadata") or ""
+    # Each name and value is quoted before the pairs are encoded as a query, which
+    # is itself one parameter of this query.
+    pairs = [pair.split("=") for pair in unquote_plus(text).split("&")] if text else []
+    if any(len(pair) != 2 for pair in pairs):
+        raise ApiError(400, "Error parsing metadata: invalid key value pair in query")
+    return {unquote_plus(name): unquote_plus(value) for name, value in pairs}
+
+
+def _time_of(query: Mapping[str, str], name: str) -> float | None:
+    text = query.get(name)
+    if not text:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise ApiError(400, f"{name} is not a time")
+    return moment.timestamp()

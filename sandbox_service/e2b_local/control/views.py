@@ -5,8 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from sandbox_service.e2b_local.control.network import shown_network
+
 if TYPE_CHECKING:
-    from sandbox_service.e2b_local.fleet import Sample
+    from sandbox_service.e2b_local.snapshots import Snapshot
     from sandbox_service.e2b_local.store import SandboxRecord
 
 # The envd whose behaviour this backend has; clients branch on it.
@@ -26,10 +28,11 @@ def created(record: SandboxRecord, domain: str) -> dict[str, Any]:
         "templateID": record.template.template_id,
         "sandboxID": record.sandbox_id,
         "clientID": _CLIENT_ID,
-        "alias": record.template.template_id,
         "envdVersion": ENVD_VERSION,
         "domain": domain,
     }
+    if record.alias is not None:
+        shown["alias"] = record.alias
     if record.access_token is not None:
         shown["envdAccessToken"] = record.access_token
     if record.traffic_token is not None:
@@ -39,47 +42,45 @@ def created(record: SandboxRecord, domain: str) -> dict[str, Any]:
 
 def listed(record: SandboxRecord) -> dict[str, Any]:
     """Show a sandbox in a list."""
-    return {
+    shown: dict[str, Any] = {
         "templateID": record.template.template_id,
         "sandboxID": record.sandbox_id,
         "clientID": _CLIENT_ID,
-        "alias": record.template.template_id,
         "startedAt": time_of(record.started_at),
         "endAt": time_of(record.end_at),
         "cpuCount": record.template.cpu_count,
         "memoryMB": record.template.memory_mib,
         "diskSizeMB": record.template.disk_mib,
-        "state": "running",
+        "state": record.state,
         "metadata": dict(record.metadata),
         "envdVersion": ENVD_VERSION,
     }
-
-
-def detailed(record: SandboxRecord, domain: str) -> dict[str, Any]:
-    """Show everything about a sandbox."""
-    shown = {
-        **listed(record),
-        **created(record, domain),
-        # Whatever was asked for: there is no way out of a sandbox here.
-        "allowInternetAccess": False,
-        "lifecycle": {"autoResume": False, "onTimeout": "kill"},
-    }
-    if record.network is not None:
-        shown["network"] = dict(record.network)
+    if record.alias is not None:
+        shown["alias"] = record.alias
+    if record.state == "paused" and record.unresponsive_at_pause:
+        shown["envdUnresponsiveAtPause"] = True
     return shown
 
 
-def metric(sample: Sample, record: SandboxRecord) -> dict[str, Any]:
-    """Show what a sandbox used at one time."""
-    usage = sample.usage
-    return {
-        "timestamp": time_of(sample.taken_at),
-        "timestampUnix": int(sample.taken_at),
-        "cpuCount": record.template.cpu_count,
-        "cpuUsedPct": sample.cpu_percent,
-        "memUsed": usage.memory_rss_bytes,
-        "memTotal": record.template.memory_mib * 1024**2,
-        "memCache": 0,
-        "diskUsed": usage.disk_used_bytes,
-        "diskTotal": usage.disk_total_bytes,
+def detailed(record: SandboxRecord, domain: str) -> dict[str, Any]:
+    """Show everything about a sandbox but the token of its ports.
+
+    `allowInternetAccess` says what its creator asked for. There is no way out of a
+    sandbox here, whatever that was.
+    """
+    shown = {
+        **listed(record),
+        **created(record, domain),
+        "allowInternetAccess": record.allow_internet_access,
+        "network": shown_network(record.network),
+        "lifecycle": {"autoResume": record.auto_resume, "onTimeout": record.on_timeout},
     }
+    shown.pop("trafficAccessToken", None)
+    if record.pause_mode is not None:
+        shown["pauseMode"] = record.pause_mode
+    return shown
+
+
+def snapshot(kept: Snapshot) -> dict[str, Any]:
+    """Show a snapshot."""
+    return {"snapshotID": kept.snapshot_id, "names": list(kept.names)}

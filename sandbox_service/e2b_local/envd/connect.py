@@ -148,6 +148,11 @@ def negotiate(content_type: str | None) -> tuple[Codec, bool] | None:
     return None if codec is None else (codec, streaming)
 
 
+def stream_type(codec: Codec) -> tuple[str, str]:
+    """Return the header field of a stream's answer; clients compare it to the letter."""
+    return "content-type", f"application/connect+{codec.name}"
+
+
 def envelope(payload: bytes, flags: int = 0) -> bytes:
     """Wrap one message of a stream."""
     return bytes((flags,)) + len(payload).to_bytes(4, "big") + payload
@@ -214,7 +219,7 @@ async def read_single(exchange: Exchange, *, streaming: bool) -> bytes:
 
 
 def timeout_seconds(exchange: Exchange) -> float | None:
-    """Return what `Connect-Timeout-Ms` asks for. None: no limit.
+    """Return what `Connect-Timeout-Ms` asks for. None: no limit, which 0 means too.
 
     Raises:
         ConnectError: The header is no number of milliseconds.
@@ -224,4 +229,4 @@ def timeout_seconds(exchange: Exchange) -> float | None:
         return None
     if not value.isascii() or not value.isdigit() or len(value) > 10:
         raise ConnectError("invalid_argument", f"protocol error: invalid timeout {value!r}")
-    return int(value) / 1000
+    return int(value) / 1000 or None

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import math
+import functools
 from typing import TYPE_CHECKING, Final, Literal
 
 from protobuf import Oneof
 
-from sandbox_service.e2b_local.envd.connect import ConnectError, end_of_stream, envelope
+from sandbox_service.e2b_local.envd.connect import (
+    ConnectError,
+    end_of_stream,
+    envelope,
+    stream_type,
+)
+from sandbox_service.e2b_local.envd.keepalive import Keepalive
 from sandbox_service.e2b_local.envd.messages import process_pb
 
 if TYPE_CHECKING:
@@ -17,7 +23,6 @@ if TYPE_CHECKING:
     from sandbox_service.e2b_local.envd.processes import EndedProcess, Ending, Process
     from sandbox_service.e2b_local.http1 import Exchange
 
-_KEEPALIVE_SECONDS: Final = 90.0
 _SENT_AT_ONCE_BYTES: Final = 4096
 
 
@@ -48,6 +53,7 @@ def ended_event(codec: Codec, ending: Ending) -> bytes:
     return _encoded(codec, process_pb.ProcessEvent(event=event))
 
 
+@functools.cache
 def _alive_event(codec: Codec) -> bytes:
     event: Oneof[Literal["keepalive"], process_pb.ProcessEvent.KeepAlive] = Oneof(
         "keepalive", process_pb.ProcessEvent.KeepAlive()
@@ -55,15 +61,10 @@ def _alive_event(codec: Codec) -> bytes:
     return _encoded(codec, process_pb.ProcessEvent(event=event))
 
 
-def content_type(codec: Codec) -> tuple[str, str]:
-    """Return the header field of a stream; clients compare it to the letter."""
-    return "content-type", f"application/connect+{codec.name}"
-
-
 def answer_ended(exchange: Exchange, codec: Codec, ended: EndedProcess) -> None:
     """Tell the result of a program that has ended; its output is gone."""
     parts = started_event(codec, ended.pid), ended_event(codec, ended.ending), end_of_stream()
-    exchange.respond(200, b"".join(parts), [content_type(codec)])
+    exchange.respond(200, b"".join(parts), [stream_type(codec)])
 
 
 class EventStream:
@@ -81,16 +82,14 @@ class EventStream:
         self._codec = codec
         self._process = process
         self.done: asyncio.Future[None] = self._loop.create_future()
-        self._interval = _keepalive_seconds(exchange)
-        self._last_sent_at = self._loop.time()
-        self._keepalive = self._loop.call_later(self._interval, self._keep_alive)
+        self._keepalive = Keepalive(exchange, _alive_event(codec))
         self._pending: list[bytes] = []
         self._flushing: asyncio.Handle | None = None
 
     def open(self) -> None:
         """Send the start event, and follow the program from here on."""
         first = started_event(self._codec, self._process.pid)
-        self._exchange.start(200, [content_type(self._codec)], first=first)
+        self._exchange.start(200, [stream_type(self._codec)], first=first)
         self._exchange.on_writable = self._process.listeners_changed
         self._process.listen(self)
         self._exchange.when_closed(self._close)
@@ -102,7 +101,7 @@ class EventStream:
 
     def output(self, stream: Stream, data: bytes) -> None:
         """Send a piece of output."""
-        self._last_sent_at = self._loop.time()
+        self._keepalive.sent()
         message = envelope(self._codec.data_event(stream, data))
         if len(data) >= _SENT_AT_ONCE_BYTES:
             self._flush()
@@ -139,14 +138,6 @@ class EventStream:
         self._exchange.finish(pending + last)
         self._close()
 
-    def _keep_alive(self) -> None:
-        wait = self._last_sent_at + self._interval - self._loop.time()
-        if wait <= 0:
-            wait = self._interval
-            self._last_sent_at = self._loop.time()
-            self._exchange.write(_alive_event(self._codec))
-        self._keepalive = self._loop.call_later(wait, self._keep_alive)
-
     def _close(self) -> None:
         self._keepalive.cancel()
         if self._flushing is not None:
@@ -155,11 +146,3 @@ class EventStream:
         self._process.unlisten(self)
         if not self.done.done():
             self.done.set_result(None)
-
-
-def _keepalive_seconds(exchange: Exchange) -> float:
-    try:
-        seconds = float(exchange.headers.get(b"keepalive-ping-interval") or _KEEPALIVE_SECONDS)
-    except ValueError:
-        return _KEEPALIVE_SECONDS
-    return seconds if math.isfinite(seconds) and seconds >= 1 else _KEEPALIVE_SECONDS

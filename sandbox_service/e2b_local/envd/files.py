@@ -4,21 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import errno
 import hashlib
 import hmac
-import json
-import mimetypes
-import os
-import posixpath
-import re
-import stat
 import time
 import zlib
 from typing import TYPE_CHECKING, Final
-from urllib.parse import parse_qs, quote
 
+from sandbox_service.e2b_local.envd.compose import compose
 from sandbox_service.e2b_local.envd.connect import ConnectError
+from sandbox_service.e2b_local.envd.downloads import download
 from sandbox_service.e2b_local.envd.multipart import (
     FormError,
     PartBegin,
@@ -26,34 +20,26 @@ from sandbox_service.e2b_local.envd.multipart import (
     boundary_of,
     form_events,
 )
-from sandbox_service.e2b_local.envd.paths import (
-    UnknownUserError,
-    checked_user,
-    resolve,
-    user_of_authorization,
+from sandbox_service.e2b_local.envd.paths import resolve, user_of_authorization
+from sandbox_service.e2b_local.envd.transfer import (
+    TransferError,
+    answer_error,
+    answer_json,
+    known_user,
+    query_of,
 )
-from sandbox_service.e2b_local.envd.uploads import Upload, UploadError, metadata_of
-from sandbox_service.e2b_local.machine import GuestLostError, GuestOSError
+from sandbox_service.e2b_local.envd.uploads import Upload, metadata_of
+from sandbox_service.e2b_local.machine import GuestFrozenError, GuestLostError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from sandbox_service.e2b_local.http1 import Exchange
     from sandbox_service.e2b_local.machine import Guest
 
-_READ_BYTES: Final = 256 * 1024
 _INFLATE_BYTES: Final = 256 * 1024
 _GZIP_WINDOW: Final = 31
-_RANGE: Final = re.compile(r"bytes=(\d*)-(\d*)", re.ASCII)
-
-
-class TransferError(Exception):
-    """A transfer that is refused, with the HTTP status that says so."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.message = message
+_NO_SPACE: Final = 507
 
 
 class FileTransfer:
@@ -72,30 +58,27 @@ class FileTransfer:
         self._access_token = access_token
 
     async def __call__(self, exchange: Exchange) -> None:
-        """Answer one request."""
+        """Answer one request for `/files`."""
         transfer = {"GET": self._download, "HEAD": self._download, "POST": self._upload}
         serve = transfer.get(exchange.method)
         if serve is None:
-            _answer_error(exchange, 405, "method not allowed")
-            return
-        try:
-            await serve(exchange)
-        except TransferError as error:
-            _answer_error(exchange, error.status, error.message)
-        except UploadError as error:
-            _answer_error(exchange, error.status, error.message)
-        except ConnectError as error:
-            _answer_error(exchange, error.status, error.message)
-        except FormError as error:
-            _answer_error(exchange, 400, f"error parsing multipart form: {error}")
-        except GuestLostError:
-            _answer_error(exchange, 502, "The sandbox was not found")
+            answer_error(exchange, 405, "method not allowed")
+        else:
+            await _answered(exchange, serve)
+
+    async def compose(self, exchange: Exchange) -> None:
+        """Answer one request for `/files/compose`, of a caller who may."""
+
+        async def serve(exchange: Exchange) -> None:
+            answer_json(exchange, 200, await compose(exchange, self._guest))
+
+        await _answered(exchange, serve)
 
     # Who may
 
     def accepts_signature(self, exchange: Exchange) -> bool:
         """Whether this sandbox's token signed the request."""
-        query = _query(exchange)
+        query = query_of(exchange)
         return self._access_token is not None and hmac.compare_digest(
             query.get("signature", "").encode(),
             self._signature(exchange, query, self._access_token).encode(),
@@ -114,7 +97,7 @@ class FileTransfer:
         if token is None:
             return
         given = exchange.headers.get(b"x-access-token")
-        if given is not None:
+        if given:
             if hmac.compare_digest(given.encode(), token.encode()):
                 return
             raise TransferError(401, "access token present in header but does not match")
@@ -134,95 +117,61 @@ class FileTransfer:
         name = query.get("username")
         if name is None:
             return user_of_authorization(exchange.headers.get(b"authorization"))
-        try:
-            return checked_user(name)
-        except UnknownUserError:
-            raise TransferError(
-                401, f"error looking up user '{name}': user: unknown user {name}"
-            ) from None
+        return known_user(name)
 
     # Out
 
     async def _download(self, exchange: Exchange) -> None:
-        query = _query(exchange)
+        query = query_of(exchange)
         self._authorize(exchange, query)
         path = resolve(query.get("path", ""), self._user(exchange, query))
-        try:
-            fd = await self._guest.open(path, os.O_RDONLY)
-        except GuestOSError as error:
-            raise _open_failed(error, path) from None
-        try:
-            await self._send(exchange, path, fd)
-        finally:
-            os.close(fd)
-
-    async def _send(self, exchange: Exchange, path: str, fd: int) -> None:
-        status = os.fstat(fd)
-        if stat.S_ISDIR(status.st_mode):
-            raise TransferError(400, f"path '{path}' is a directory")
-        name = posixpath.basename(path)
-        kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
-        headers = [
-            ("content-type", kind),
-            ("content-disposition", f"inline; filename*=utf-8''{quote(name)}"),
-            ("accept-ranges", "bytes"),
-            ("vary", "accept-encoding"),
-            ("access-control-allow-origin", "*"),
-        ]
-        size = status.st_size
-        wanted = _range(exchange.headers.get(b"range"), size)
-        if wanted is None:
-            exchange.respond(416, headers=[("content-range", f"bytes */{size}")])
-            return
-        begin, end = wanted
-        partial = (begin, end) != (0, size)
-        if partial:
-            headers.append(("content-range", f"bytes {begin}-{end - 1}/{size}"))
-        first = b""
-        if exchange.method != "HEAD":
-            first = os.pread(fd, min(_READ_BYTES, end - begin), begin)
-        exchange.start(206 if partial else 200, headers, length=end - begin, first=first)
-        begin += len(first)
-        while first and begin < end:
-            await exchange.drain()
-            data = os.pread(fd, min(_READ_BYTES, end - begin), begin)
-            if not data:
-                # It has shrunk: a cut connection is the one honest end.
-                exchange.wire.abort()
-                return
-            exchange.write(data)
-            begin += len(data)
-        exchange.finish()
+        await download(exchange, self._guest, path)
 
     # In
 
     async def _upload(self, exchange: Exchange) -> None:
-        query = _query(exchange)
+        query = query_of(exchange)
         self._authorize(exchange, query)
         user = self._user(exchange, query)
         metadata = metadata_of(exchange.headers.raw)
         content_type = exchange.headers.get(b"content-type") or ""
         body = _decoded(exchange)
+        media_type = content_type.lower().partition(";")[0].strip()
         uploads: list[Upload] = []
-        if content_type.lower().startswith("multipart/form-data"):
-            await self._save_form(body, content_type, query, user, metadata, uploads)
-        elif content_type.lower().partition(";")[0].strip() == "application/octet-stream":
-            if not query.get("path"):
-                raise TransferError(400, "path is required for a raw upload")
-            path = resolve(query["path"], user)
-            upload = await Upload.open(self._guest, path, metadata)
-            uploads.append(upload)
-            try:
-                async for chunk in body:
-                    await upload.write(chunk)
-                await upload.flush()
-            finally:
-                upload.close()
-        else:
-            raise TransferError(400, f"unsupported content type {content_type!r}")
-        answer = [upload.entry() for upload in uploads]
-        headers = [("content-type", "application/json"), ("access-control-allow-origin", "*")]
-        exchange.respond(200, json.dumps(answer).encode(), headers)
+        try:
+            if media_type == "application/octet-stream":
+                await self._save_body(body, query, user, metadata, uploads)
+            elif media_type.startswith("multipart/"):
+                await self._save_form(body, content_type, query, user, metadata, uploads)
+            else:
+                expected = "expected multipart/form-data or application/octet-stream"
+                raise TransferError(400, f"unsupported content type: {content_type}, {expected}")
+        except TransferError as error:
+            announced = exchange.headers.get(b"content-length")
+            if error.status == _NO_SPACE and announced:
+                message = f"attempted to write {announced} bytes: {error.message}"
+                raise TransferError(_NO_SPACE, message) from None
+            raise
+        answer_json(exchange, 200, [upload.entry() for upload in uploads])
+
+    async def _save_body(
+        self,
+        body: AsyncIterator[bytes],
+        query: dict[str, str],
+        user: str,
+        metadata: dict[str, str],
+        uploads: list[Upload],
+    ) -> None:
+        if "path" not in query:
+            raise TransferError(400, "path query parameter is required for raw body upload")
+        upload = await Upload.open(self._guest, resolve(query["path"], user), metadata)
+        uploads.append(upload)
+        try:
+            async for chunk in body:
+                await upload.write(chunk)
+            await upload.flush()
+        finally:
+            upload.close()
 
     async def _save_form(
         self,
@@ -241,9 +190,7 @@ class FileTransfer:
                     if event.name == "file":
                         path = resolve(query.get("path") or event.filename or "", user)
                         if any(upload.path == path for upload in uploads):
-                            raise TransferError(
-                                400, f"you cannot upload multiple files to the same path '{path}'"
-                            )
+                            raise _uploaded_twice(path, uploads)
                         current = await Upload.open(self._guest, path, metadata)
                         uploads.append(current)
                 elif current is not None:
@@ -258,49 +205,40 @@ class FileTransfer:
                 current.close()
 
 
-def _open_failed(error: GuestOSError, path: str) -> TransferError:
-    if error.errno in {errno.ENOENT, errno.ENOTDIR}:
-        return TransferError(404, f"path '{path}' does not exist")
-    if error.errno in {errno.EACCES, errno.EPERM}:
-        return TransferError(403, f"permission denied: '{path}'")
-    if error.errno == errno.ENODEV:
-        return TransferError(400, f"path '{path}' is not a regular file")
-    return TransferError(500, f"error opening file '{path}': {os.strerror(error.errno or 0)}")
+async def _answered(exchange: Exchange, serve: Callable[[Exchange], Awaitable[None]]) -> None:
+    """Serve a request, and answer with what stood in the way."""
+    try:
+        await serve(exchange)
+    except (TransferError, ConnectError) as error:
+        answer_error(exchange, error.status, error.message)
+    except FormError as error:
+        answer_error(exchange, 400, f"error parsing multipart form: {error}")
+    except (GuestLostError, GuestFrozenError):
+        answer_error(exchange, 502, "The sandbox was not found")
 
 
-def _query(exchange: Exchange) -> dict[str, str]:
-    parsed = parse_qs(exchange.query, keep_blank_values=True, max_num_fields=64)
-    return {name: values[0] for name, values in parsed.items()}
-
-
-def _range(value: str | None, size: int) -> tuple[int, int] | None:
-    """Return begin and end of what to send. None: nothing of the range is there.
-
-    Several ranges, and what is no range, are answered with the whole file.
-    """
-    matched = _RANGE.fullmatch(value or "")
-    if matched is None or matched.groups() == ("", ""):
-        return 0, size
-    first, last = matched.groups()
-    if not first:
-        return (max(0, size - int(last)), size) if int(last) and size else None
-    begin = int(first)
-    if last and int(last) < begin:
-        return 0, size
-    if begin >= size:
-        return None
-    return begin, min(size, int(last) + 1) if last else size
+def _uploaded_twice(path: str, uploads: list[Upload]) -> TransferError:
+    message = (
+        f"you cannot upload multiple files to the same path '{path}' in one upload request,"
+        " only the first specified file was uploaded"
+    )
+    others = [upload.path for upload in uploads if upload.path != path]
+    if len(others) > 1:
+        message += f", also the following files were uploaded: {', '.join(others)}"
+    return TransferError(400, message)
 
 
 async def _decoded(exchange: Exchange) -> AsyncIterator[bytes]:
     """Yield the body without its content encoding, in pieces of bounded size."""
-    encoding = (exchange.headers.get(b"content-encoding") or "identity").lower()
+    header = exchange.headers.get(b"content-encoding") or "identity"
+    encoding = header.lower().partition(";")[0].strip()
     if encoding == "identity":
         async for chunk in exchange.chunks():
             yield chunk
         return
     if encoding != "gzip":
-        raise TransferError(400, f"unsupported Content-Encoding: {encoding}")
+        reason = f"unsupported Content-Encoding: {header}, supported: [gzip]"
+        raise TransferError(400, f"error decompressing request body: {reason}")
     inflate = zlib.decompressobj(_GZIP_WINDOW)
     async for chunk in exchange.chunks():
         pending = chunk
@@ -320,12 +258,3 @@ async def _decoded(exchange: Exchange) -> AsyncIterator[bytes]:
             await asyncio.sleep(0)
     if not inflate.eof:
         raise TransferError(400, "error decoding gzip body: unexpected end")
-
-
-def _answer_error(exchange: Exchange, status: int, message: str) -> None:
-    if exchange.started:
-        exchange.wire.abort()
-        return
-    body = json.dumps({"code": status, "message": message}).encode()
-    headers = [("content-type", "application/json"), ("access-control-allow-origin", "*")]
-    exchange.respond(status, body, headers)

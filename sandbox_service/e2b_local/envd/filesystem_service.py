@@ -11,7 +11,7 @@ from protobuf.wkt import Timestamp
 
 from sandbox_service.e2b_local.envd.connect import ConnectError
 from sandbox_service.e2b_local.envd.messages import filesystem_pb
-from sandbox_service.e2b_local.envd.paths import resolve, user_of_authorization
+from sandbox_service.e2b_local.envd.paths import as_text, resolve, user_of_authorization
 from sandbox_service.e2b_local.machine import GuestOSError
 
 if TYPE_CHECKING:
@@ -67,30 +67,36 @@ def entry_info(entry: FileEntry) -> filesystem_pb.EntryInfo:
         kind = filesystem_pb.FileType.DIRECTORY
     elif entry.target_mode is not None and stat.S_ISREG(entry.target_mode):
         kind = filesystem_pb.FileType.FILE
-    shown = entry.mode if entry.target_mode is None else entry.target_mode
+    link = entry.symlink_target
     seconds, nanos = divmod(entry.modified_ns, 1_000_000_000)
     return filesystem_pb.EntryInfo(
-        name=entry.name,
+        name=as_text(entry.name),
         type=kind,
-        path=entry.path,
+        path=as_text(entry.path),
         size=entry.size,
-        mode=stat.S_IMODE(shown) & 0o777,
+        mode=(entry.target_mode or 0) & 0o777,
         permissions=permissions(entry.mode),
         owner=entry.owner,
         group=entry.group,
         modified_time=Timestamp(seconds=seconds, nanos=nanos),
-        symlink_target=entry.symlink_target,
-        metadata=dict(entry.metadata),
-        is_symlink=entry.symlink_target is not None,
+        symlink_target=None if link is None else as_text(link),
+        metadata={as_text(key): value for key, value in entry.metadata.items()},
+        is_symlink=link is not None,
     )
 
 
-def refused(error: GuestOSError, path: str) -> ConnectError:
-    """Say what the sandbox's kernel said about a path."""
+def refused(error: GuestOSError, path: str, missing: str = "path not found") -> ConnectError:
+    """Say what the sandbox's kernel said about a path.
+
+    Args:
+        error: What it said.
+        path: Absolute, inside.
+        missing: What to say when there is nothing at the path.
+    """
     number = error.errno or 0
     code = _CODES.get(number, "internal")
     if number == errno.ENOENT:
-        return ConnectError(code, f"path not found: {path}")
+        return ConnectError(code, f"{missing}: lstat {path}: no such file or directory")
     return ConnectError(code, f"{path}: {os.strerror(number)}")
 
 
@@ -108,14 +114,14 @@ class FilesystemService:
         self, exchange: Exchange, request: filesystem_pb.StatRequest
     ) -> filesystem_pb.StatResponse:
         """Describe one path."""
-        path = _path(exchange, request.path)
+        path = requested_path(exchange, request.path)
         return filesystem_pb.StatResponse(entry=await self._entry(path))
 
     async def make_dir(
         self, exchange: Exchange, request: filesystem_pb.MakeDirRequest
     ) -> filesystem_pb.MakeDirResponse:
         """Create a folder and its parents."""
-        path = _path(exchange, request.path)
+        path = requested_path(exchange, request.path)
         try:
             created = await self._guest.make_dir(path)
         except GuestOSError as error:
@@ -131,19 +137,19 @@ class FilesystemService:
         self, exchange: Exchange, request: filesystem_pb.MoveRequest
     ) -> filesystem_pb.MoveResponse:
         """Rename a file or folder, and create the parents of its new place."""
-        source = _path(exchange, request.source)
-        target = _path(exchange, request.destination)
+        source = requested_path(exchange, request.source)
+        target = requested_path(exchange, request.destination)
         try:
             await self._guest.move(source, target)
         except GuestOSError as error:
-            raise refused(error, source) from None
+            raise refused(error, source, "source file not found") from None
         return filesystem_pb.MoveResponse(entry=await self._entry(target))
 
     async def list_dir(
         self, exchange: Exchange, request: filesystem_pb.ListDirRequest
     ) -> filesystem_pb.ListDirResponse:
         """List a folder to a depth; links on the way are not followed."""
-        path = _path(exchange, request.path)
+        path = requested_path(exchange, request.path)
         try:
             entries = await self._guest.list_dir(path, depth=max(1, request.depth))
         except GuestOSError as error:
@@ -157,7 +163,7 @@ class FilesystemService:
         self, exchange: Exchange, request: filesystem_pb.RemoveRequest
     ) -> filesystem_pb.RemoveResponse:
         """Remove whatever is there; nothing there is fine too."""
-        path = _path(exchange, request.path)
+        path = requested_path(exchange, request.path)
         try:
             await self._guest.remove(path)
         except GuestOSError as error:
@@ -168,9 +174,10 @@ class FilesystemService:
         try:
             return entry_info(await self._guest.stat(path))
         except GuestOSError as error:
-            raise refused(error, path) from None
+            raise refused(error, path, "file not found") from None
 
 
-def _path(exchange: Exchange, path: str) -> str:
+def requested_path(exchange: Exchange, path: str) -> str:
+    """Return what a request's path means for its user."""
     user = user_of_authorization(exchange.headers.get(b"authorization"))
     return resolve(path, user)

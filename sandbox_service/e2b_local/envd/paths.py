@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import posixpath
+from contextlib import suppress
 from typing import Final
 
 from sandbox_service.e2b_local.envd.connect import ConnectError
@@ -32,18 +33,19 @@ def checked_user(name: str) -> str:
 
 
 def user_of_authorization(value: str | None) -> str:
-    """Return the user that a `Basic` authorization names; the default one without it.
+    """Return the user that a `Basic` authorization names.
+
+    Without one, or when it cannot be read, that is the default user, as in envd.
 
     Raises:
         ConnectError: `unauthenticated`: there is no such user.
     """
     name = ""
     if value is not None and value[:6].lower() == "basic ":
-        try:
+        with suppress(binascii.Error, ValueError):
             decoded = base64.b64decode(value[6:], validate=True).decode()
-        except (binascii.Error, ValueError):
-            raise ConnectError("unauthenticated", "invalid basic authorization") from None
-        name = decoded.partition(":")[0]
+            name, colon, _ = decoded.partition(":")
+            name = name if colon else ""
     try:
         return checked_user(name)
     except UnknownUserError as error:
@@ -68,3 +70,13 @@ def resolve(path: str, user: str) -> str:
             raise ConnectError("invalid_argument", "cannot expand user-specific home dir")
         path = path[2:]
     return posixpath.normpath(posixpath.join(home, path)).replace("//", "/", 1)
+
+
+def as_text(path: str) -> str:
+    """Return a path, or a part of one, as it can be written into a message.
+
+    Names are bytes; what is no UTF-8 in them is replaced.
+    """
+    if path.isascii():
+        return path
+    return path.encode(errors="surrogateescape").decode(errors="replace")

@@ -20,8 +20,8 @@ FRAME_BYTES: Final = 32 * 1024
 PTY_FRAME_BYTES: Final = 16 * 1024
 # Output that floods in small writes is gathered for so long; a lone line is not.
 COALESCE_SECONDS: Final = 0.002
-# What a program can write while its output is being gathered. More than the
-# default 64 KiB, or 2 ms of gathering would slow a fast one down.
+# What a program can write while its output is being gathered, once it has shown that
+# it writes much. More than the default 64 KiB, or 2 ms of gathering would slow it down.
 _PIPE_BYTES: Final = 256 * 1024
 # Frames per turn of the loop, so that one flood leaves room for everyone else.
 _FRAMES_PER_TURN: Final = 4
@@ -55,11 +55,9 @@ class OutputPipe:
         self._last_frame_at = 0.0
         self._paused = True
         self.closed = False
+        # Not before it is needed: all pipes of a user share 64 MiB.
+        self._enlarged = stream == "pty"
         os.set_blocking(fd, False)
-        if stream != "pty":
-            # Refused when the user's share of pipe memory is used up; then as it is.
-            with contextlib.suppress(OSError):
-                fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
 
     def resume(self) -> None:
         """Read on."""
@@ -120,8 +118,18 @@ class OutputPipe:
                 return
             self._last_frame_at = self._loop.time()
             self._sink(self._stream, data)
-            if self._paused or len(data) < self._frame_bytes:
+            if len(data) < self._frame_bytes:
                 return
+            if self._paused or self.closed:
+                return
+            self._enlarge()
+
+    def _enlarge(self) -> None:
+        if not self._enlarged:
+            self._enlarged = True
+            # Refused when the user's share of pipe memory is used up; then as it is.
+            with contextlib.suppress(OSError):
+                fcntl.fcntl(self._fd, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
 
     def flush(self) -> None:
         """Read at once what is there: the program has just ended, so why gather more."""
@@ -129,7 +137,12 @@ class OutputPipe:
             return
         if self._gathering is not None:
             self._gathering.cancel()
-        self._gathered()
+            self._gathering = None
+        self._read()
+        if not self._paused and not self.closed:
+            self._read()  # Behind the last piece there mostly is the end.
+        if not self._paused and not self.closed:
+            self._watch()
 
     def cut(self) -> None:
         """Pass on what is in the pipe now, then close it, whoever still holds it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from typing import TYPE_CHECKING, Final
 
 from protobuf import Oneof
@@ -12,9 +13,10 @@ from sandbox_service.e2b_local.envd.connect import (
     end_of_stream,
     envelope,
     read_envelopes,
+    stream_type,
     timeout_seconds,
 )
-from sandbox_service.e2b_local.envd.event_stream import EventStream, answer_ended, content_type
+from sandbox_service.e2b_local.envd.event_stream import EventStream, answer_ended
 from sandbox_service.e2b_local.envd.messages import process_pb
 from sandbox_service.e2b_local.envd.paths import resolve, user_of_authorization
 from sandbox_service.e2b_local.envd.processes import Process, ProcessTable
@@ -25,14 +27,17 @@ from sandbox_service.e2b_local.machine import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from sandbox_service.e2b_local.envd.connect import Code, Codec
     from sandbox_service.e2b_local.http1 import Exchange
     from sandbox_service.e2b_local.machine import Guest
 
 _SIGKILL: Final = 9
+# Of envd's messages.
+_DASH: Final = "\u2014"
 _TERMINAL_LIMIT: Final = 0xFFFF
+_COMMAND_SHOWN: Final = 256
 _REFUSALS: Final[dict[str, Code]] = {
     "cwd": "invalid_argument",
     "exec": "invalid_argument",
@@ -47,11 +52,18 @@ class ProcessService:
     Args:
         guest: The sandbox.
         env: Variables of every program in it.
+        on_program: Told of each program that was started, if anybody is.
     """
 
-    def __init__(self, guest: Guest, env: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        guest: Guest,
+        env: Mapping[str, str],
+        on_program: Callable[[Process], None] | None = None,
+    ) -> None:
         self._guest = guest
         self._env = env
+        self._on_program = on_program
         self.table = ProcessTable()
 
     # Server streams
@@ -69,9 +81,7 @@ class ProcessService:
         stream = EventStream(exchange, codec, process)
         stream.open()
         if timeout is not None:
-            loop = asyncio.get_running_loop()
-            timer = loop.call_later(timeout, self._time_over, process, stream)
-            process.finished.add_done_callback(lambda _: timer.cancel())
+            process.limit_time(timeout, lambda: self._time_over(process, stream))
         process.begin()
         await stream.done
 
@@ -93,13 +103,16 @@ class ProcessService:
         try:
             started = await self._guest.spawn(spec)
         except SpawnRefusedError as refusal:
-            message = refusal.message
-            if refusal.kind == "cwd":
+            command = " ".join(spec.argv)[:_COMMAND_SHOWN]
+            message = f"error starting process '{command}': {refusal.message}"
+            if refusal.kind == "cwd" and refusal.errno == errno.ENOENT:
                 message = f"cwd '{spec.cwd}' does not exist"
             raise ConnectError(_REFUSALS[refusal.kind], message) from None
         tag = request.tag if request.has_field("tag") else None
         process = Process(self._guest, started, config, tag)
         self.table.add(process)
+        if self._on_program is not None:
+            self._on_program(process)
         return process
 
     def _time_over(self, process: Process, stream: EventStream) -> None:
@@ -149,7 +162,8 @@ class ProcessService:
         process = self._selected_process(request.process)
         if request.pty is not None:
             if not process.has_terminal or process.input is None:
-                raise ConnectError("failed_precondition", "tty not assigned to process")
+                message = "error resizing tty: tty not assigned to process"
+                raise ConnectError("internal", message)
             size = _terminal_size(request.pty)
             try:
                 process.input.resize(size.cols, size.rows)
@@ -172,7 +186,8 @@ class ProcessService:
         del exchange
         process = self._selected_process(request.process)
         if process.has_terminal:
-            raise ConnectError("unknown", "tty assigned to process - send Ctrl+D instead")
+            reason = f"cannot close stdin for PTY process {_DASH} send Ctrl+D (0x04) instead"
+            raise ConnectError("unknown", f"error closing stdin: {reason}")
         if process.input is not None:
             process.input.close()
         return process_pb.CloseStdinResponse()
@@ -184,7 +199,9 @@ class ProcessService:
         del exchange
         process = self._selected_process(request.process)
         if request.signal not in (process_pb.Signal.SIGKILL, process_pb.Signal.SIGTERM):
-            raise ConnectError("unimplemented", f"invalid signal: {request.signal}")
+            number = int(request.signal)
+            name = "SIGNAL_UNSPECIFIED" if number == 0 else str(number)
+            raise ConnectError("unimplemented", f"invalid signal: {name}")
         await process.send_signal(int(request.signal))
         return process_pb.SendSignalResponse()
 
@@ -203,10 +220,12 @@ class ProcessService:
                     if process is None:
                         raise ConnectError("invalid_argument", "the first event is not a start")
                     await _write(process, data.input)
+                case Oneof(field="keepalive"):
+                    continue
                 case _:
-                    continue  # A keepalive.
+                    raise ConnectError("unimplemented", "invalid event type <nil>")
         answer = envelope(codec.encode(process_pb.StreamInputResponse())) + end_of_stream()
-        exchange.respond(200, answer, [content_type(codec)])
+        exchange.respond(200, answer, [stream_type(codec)])
 
     # Selection
 
@@ -227,7 +246,7 @@ def _selected(selector: process_pb.ProcessSelector | None) -> tuple[int | None, 
             return pid, None
         case Oneof(field="tag", value=str(tag)):
             return None, tag
-    raise ConnectError("invalid_argument", "no process selected")
+    raise ConnectError("unimplemented", "invalid input type *process.ProcessSelector")
 
 
 def _not_found(pid: int | None, tag: str | None) -> ConnectError:
@@ -249,16 +268,22 @@ def _terminal_size(pty: process_pb.PTY) -> PtySize:
 async def _write(process: Process, given: process_pb.ProcessInput | None) -> None:
     match given.input if given is not None else None:
         case Oneof(field="stdin", value=bytes(data)):
-            if process.has_terminal:
-                raise ConnectError("internal", "tty assigned to process - write to its pty")
+            target, misplaced = "stdin", process.has_terminal
+            reason = f"tty assigned to process {_DASH} input should be written to the pty"
+            reason += ", not the stdin"
         case Oneof(field="pty", value=bytes(data)):
-            if not process.has_terminal:
-                raise ConnectError("internal", "tty not assigned to process")
+            target, misplaced = "tty", not process.has_terminal
+            reason = f"tty not assigned to process {_DASH} input should be written to the stdin"
+            reason += ", not the tty"
         case _:
-            raise ConnectError("unimplemented", "invalid input type")
+            raise ConnectError("unimplemented", "invalid input type <nil>")
+    if misplaced:
+        raise ConnectError("internal", f"error writing to {target}: {reason}")
     if process.input is None or process.input.closed:
-        raise ConnectError("internal", "error writing to stdin: stdin not enabled or closed")
+        message = f"error writing to {target}: {target} not enabled or closed"
+        raise ConnectError("internal", message)
     try:
         await process.input.write(data)
     except OSError as error:
-        raise ConnectError("internal", f"error writing to stdin: {error.strerror}") from None
+        reason = f"error writing to {target} of process '{process.pid}': {error.strerror}"
+        raise ConnectError("internal", f"error writing to {target}: {reason}") from None

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 from sandbox_service.e2b_local.envd.pipes import InputPipe, OutputPipe
-from sandbox_service.e2b_local.machine import GuestLostError
+from sandbox_service.e2b_local.envd.time_limit import TimeLimit
+from sandbox_service.e2b_local.machine import GuestFrozenError, GuestLostError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from sandbox_service.e2b_local.envd.messages import process_pb
     from sandbox_service.e2b_local.envd.pipes import Stream
@@ -106,6 +107,9 @@ class Process:
         self._listeners: list[Listener] = []
         self._exit_only = False
         self._killing: asyncio.Task[None] | None = None
+        # A signal that met a frozen sandbox.
+        self._owed: int | None = None
+        self._time_limit: TimeLimit | None = None
         self._outputs: list[OutputPipe] = []
         if started.pty is not None:
             self.input = InputPipe(os.dup(started.pty))
@@ -174,9 +178,30 @@ class Process:
         async def send() -> None:
             # Already gone, with its sandbox or without: nothing is left to signal.
             with contextlib.suppress(GuestLostError):
-                await self.send_signal(number)
+                try:
+                    await self.send_signal(number)
+                except GuestFrozenError:
+                    self._owed = number
 
         self._killing = asyncio.get_running_loop().create_task(send())
+
+    def limit_time(self, seconds: float, over: Callable[[], None]) -> None:
+        """Call back when it has run for so long, times of freezing not counted."""
+        limit = self._time_limit = TimeLimit(seconds, over)
+        self.finished.add_done_callback(lambda _: limit.cancel())
+
+    def pause(self) -> None:
+        """Note that its sandbox is about to be frozen."""
+        if self._time_limit is not None:
+            self._time_limit.pause()
+
+    def resume(self) -> None:
+        """Note that its sandbox was thawed."""
+        if self._time_limit is not None and not self.finished.done():
+            self._time_limit.resume()
+        owed, self._owed = self._owed, None
+        if owed is not None:
+            self.kill_soon(owed)
 
     def count_exit_only(self) -> None:
         """From now on, do not wait for others who hold the output open."""

@@ -13,12 +13,15 @@ from sandbox_service.e2b_local.envd.connect import (
     end_of_stream,
     negotiate,
     read_single,
+    stream_type,
 )
 from sandbox_service.e2b_local.envd.files import FileTransfer
 from sandbox_service.e2b_local.envd.filesystem_service import FilesystemService
 from sandbox_service.e2b_local.envd.messages import filesystem_pb, process_pb
+from sandbox_service.e2b_local.envd.paths import user_of_authorization
 from sandbox_service.e2b_local.envd.process_service import ProcessService
-from sandbox_service.e2b_local.machine import GuestLostError
+from sandbox_service.e2b_local.envd.watch_service import WatchService
+from sandbox_service.e2b_local.machine import GuestFrozenError, GuestLostError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from protobuf import Message
 
     from sandbox_service.e2b_local.envd.connect import Codec
+    from sandbox_service.e2b_local.envd.processes import Process
     from sandbox_service.e2b_local.http1 import Exchange
     from sandbox_service.e2b_local.machine import Guest
 
@@ -62,10 +66,16 @@ class Envd:
         env: Variables of every program in it.
         access_token: What callers must send. None: nothing.
         cpu_count: CPUs that the metrics speak of.
+        on_program: Told of each program that was started, if anybody is.
     """
 
     def __init__(
-        self, guest: Guest, env: Mapping[str, str], access_token: str | None, cpu_count: int
+        self,
+        guest: Guest,
+        env: Mapping[str, str],
+        access_token: str | None,
+        cpu_count: int,
+        on_program: Callable[[Process], None] | None = None,
     ) -> None:
         self._guest = guest
         self._env = env
@@ -73,8 +83,9 @@ class Envd:
         self._cpu_count = cpu_count
         self._cpu_sample = (time.monotonic(), 0.0)
         self._files = FileTransfer(guest, access_token)
-        self._processes = processes = ProcessService(guest, env)
+        self._processes = processes = ProcessService(guest, env, on_program)
         files = FilesystemService(guest)
+        self._watches = watches = WatchService(guest)
         self._unary: dict[str, _Unary] = {
             "/process.Process/List": _Unary(process_pb.ListRequest, processes.list),
             "/process.Process/Update": _Unary(process_pb.UpdateRequest, processes.update),
@@ -90,15 +101,38 @@ class Envd:
             "/filesystem.Filesystem/Move": _Unary(filesystem_pb.MoveRequest, files.move),
             "/filesystem.Filesystem/ListDir": _Unary(filesystem_pb.ListDirRequest, files.list_dir),
             "/filesystem.Filesystem/Remove": _Unary(filesystem_pb.RemoveRequest, files.remove),
+            "/filesystem.Filesystem/CreateWatcher": _Unary(
+                filesystem_pb.CreateWatcherRequest, watches.create
+            ),
+            "/filesystem.Filesystem/GetWatcherEvents": _Unary(
+                filesystem_pb.GetWatcherEventsRequest, watches.events
+            ),
+            "/filesystem.Filesystem/RemoveWatcher": _Unary(
+                filesystem_pb.RemoveWatcherRequest, watches.remove
+            ),
         }
         self._server_streams: dict[str, _ServerStream] = {
             "/process.Process/Start": _ServerStream(process_pb.StartRequest, processes.start),
             "/process.Process/Connect": _ServerStream(process_pb.ConnectRequest, processes.connect),
+            "/filesystem.Filesystem/WatchDir": _ServerStream(
+                filesystem_pb.WatchDirRequest, watches.watch_dir
+            ),
         }
 
     def close(self) -> None:
-        """Close every pipe: the sandbox is gone."""
+        """Close every pipe and every watch: the sandbox is gone."""
         self._processes.table.abandon()
+        self._watches.close()
+
+    def pause(self) -> None:
+        """Let the time limits of programs stand still: the sandbox is about to be frozen."""
+        for process in self._processes.table:
+            process.pause()
+
+    def resume(self) -> None:
+        """Let the time limits of programs go on: the sandbox was thawed."""
+        for process in self._processes.table:
+            process.resume()
 
     def accepts_signature(self, exchange: Exchange) -> bool:
         """Whether this sandbox's token signed the request for a file."""
@@ -115,7 +149,7 @@ class Envd:
             _plain_error(exchange, 404, message)
         elif method == "OPTIONS":
             exchange.respond(204, headers=_CORS)
-        elif path == "/health":
+        elif path == "/health" and method in {"GET", "HEAD"}:
             exchange.respond(204, headers=[("cache-control", "no-store")])
         elif path == "/files":
             await self._files(exchange)
@@ -125,6 +159,8 @@ class Envd:
                 " or method signing if supported"
             )
             _plain_error(exchange, 401, message)
+        elif path == "/files/compose" and method == "POST":
+            await self._files.compose(exchange)
         elif path == "/envs" and method == "GET":
             exchange.respond(200, json.dumps(dict(self._env)).encode(), _JSON)
         elif path == "/metrics" and method == "GET":
@@ -153,10 +189,12 @@ class Envd:
             return
         codec, streaming = negotiated
         try:
+            # Whether the call needs a user or not: a wrong name is told at once.
+            user_of_authorization(exchange.headers.get(b"authorization"))
             await self._dispatch(exchange, codec, streaming=streaming)
         except ConnectError as error:
             _fail(exchange, codec, error, streaming=streaming)
-        except GuestLostError:
+        except (GuestLostError, GuestFrozenError):
             # The SDK reads these words: the sandbox is gone, repeating is no use.
             gone = ConnectError("unavailable", "The sandbox was not found")
             _fail(exchange, codec, gone, streaming=streaming)
@@ -185,11 +223,11 @@ class Envd:
         now = time.monotonic()
         then, cpu_before = self._cpu_sample
         self._cpu_sample = now, usage.cpu_seconds
-        share = (usage.cpu_seconds - cpu_before) / max(now - then, 0.001)
+        share = (usage.cpu_seconds - cpu_before) / max(now - then, 0.001) / self._cpu_count
         return {
             "ts": int(time.time()),
             "cpu_count": self._cpu_count,
-            "cpu_used_pct": round(100 * max(share, 0.0), 2),
+            "cpu_used_pct": round(100 * min(max(share, 0.0), 1.0), 2),
             "mem_total": usage.memory_total_bytes,
             "mem_used": usage.memory_rss_bytes,
             "mem_cache": 0,
@@ -209,7 +247,6 @@ def _fail(exchange: Exchange, codec: Codec, error: ConnectError, *, streaming: b
     if exchange.started:
         exchange.finish(end_of_stream(error))
     elif streaming:
-        content_type = f"application/connect+{codec.name}"
-        exchange.respond(200, end_of_stream(error), [("content-type", content_type)])
+        exchange.respond(200, end_of_stream(error), [stream_type(codec)])
     else:
         exchange.respond(error.status, error.body(), _JSON)

@@ -10,6 +10,7 @@ import posixpath
 import stat
 from typing import TYPE_CHECKING, Final
 
+from sandbox_service.e2b_local.envd.transfer import TransferError
 from sandbox_service.e2b_local.machine import GuestOSError
 
 if TYPE_CHECKING:
@@ -39,37 +40,38 @@ _CALLERS_FAULT: Final = frozenset(
 )
 
 
-class UploadError(Exception):
-    """A file that cannot be written, with the HTTP status that says so."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.message = message
-
-
 def metadata_of(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
     """Read the metadata that an upload's header fields carry.
 
     Raises:
-        UploadError: A key or value is not printable ASCII, or they are too large.
+        TransferError: 400: a key or value is not printable ASCII, or they are too large.
     """
     metadata: dict[str, str] = {}
     size = 0
     for raw_name, raw_value in headers:
         name = raw_name.decode("latin-1").lower()
-        if not name.startswith(_METADATA_HEADER):
+        key = name.removeprefix(_METADATA_HEADER)
+        if key == name or not key or key in metadata:
             continue
-        key, value = name.removeprefix(_METADATA_HEADER), raw_value.decode("latin-1")
-        if not key or len(key) > _METADATA_KEY_LIMIT_BYTES:
-            raise UploadError(400, f"invalid metadata key '{key}'")
-        if not (value.isascii() and (value.isprintable() or not value)):
-            raise UploadError(400, f"metadata value of '{key}' is not printable ASCII")
-        size += len(key) + len(value)
+        value = raw_value.decode("latin-1")
+        if len(key) > _METADATA_KEY_LIMIT_BYTES:
+            text = f'metadata key "{key}" exceeds {_METADATA_KEY_LIMIT_BYTES} bytes'
+            raise TransferError(400, f"invalid metadata: {text}")
+        _check_printable("key", key)
+        _check_printable(f'value for key "{key}"', value)
+        size += len(_METADATA_ATTRIBUTE) + len(key) + len(value)
         metadata[key] = value
     if size > _METADATA_LIMIT_BYTES:
-        raise UploadError(400, f"metadata is larger than {_METADATA_LIMIT_BYTES} bytes")
+        text = f"total metadata size {size} exceeds {_METADATA_LIMIT_BYTES} bytes"
+        raise TransferError(400, f"invalid metadata: {text}")
     return metadata
+
+
+def _check_printable(what: str, text: str) -> None:
+    for at, character in enumerate(text):
+        if not " " <= character <= "~":
+            found = f"non-printable-ASCII byte 0x{ord(character):02x} at offset {at}"
+            raise TransferError(400, f"invalid metadata: metadata {what} contains {found}")
 
 
 class Upload:
@@ -93,7 +95,7 @@ class Upload:
         """Create or empty a file inside, and its folders where they are missing.
 
         Raises:
-            UploadError: It cannot be opened for writing.
+            TransferError: It cannot be opened for writing.
         """
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
         try:
@@ -109,10 +111,10 @@ class Upload:
         upload = cls(path, fd, metadata)
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             upload.close()
-            raise UploadError(400, f"path '{path}' is not a regular file")
+            raise TransferError(400, f"path '{path}' is not a regular file")
         try:
             upload._write_metadata(fd)
-        except UploadError:
+        except TransferError:
             upload.close()
             raise
         return upload
@@ -128,16 +130,21 @@ class Upload:
             try:
                 os.setxattr(fd, _METADATA_ATTRIBUTE + key, value.encode("ascii"))
             except OSError as error:
-                raise UploadError(
-                    507 if error.errno in {errno.ENOSPC, errno.EDQUOT} else 400,
-                    f"error writing metadata '{key}': {os.strerror(error.errno or 0)}",
-                ) from None
+                if error.errno == errno.ENOTSUP:
+                    # The file matters more, and the answer does not claim what is not there.
+                    self._metadata = {}
+                    return
+                if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+                    message = f"not enough space for file metadata: {error.strerror}"
+                    raise TransferError(507, message) from None
+                message = f"error writing file metadata: {error.strerror}"
+                raise TransferError(500, message) from None
 
     async def write(self, data: bytes) -> None:
         """Take the next bytes.
 
         Raises:
-            UploadError: The disk is full, or the file is too large.
+            TransferError: The disk is full, or the file is too large.
         """
         self._parts.append(data)
         self._waiting_bytes += len(data)
@@ -148,7 +155,7 @@ class Upload:
         """Write what was gathered.
 
         Raises:
-            UploadError: The disk is full, or the file is too large.
+            TransferError: The disk is full, or the file is too large.
         """
         parts, self._parts = self._parts, []
         large = self._waiting_bytes >= _BUFFER_BYTES
@@ -196,15 +203,15 @@ def _write_and_close(fd: int, parts: list[bytes]) -> None:
         os.close(fd)
 
 
-def _refused(error: OSError, path: str) -> UploadError:
+def _refused(error: OSError, path: str) -> TransferError:
     number = error.errno or 0
     if number in {errno.ENOSPC, errno.EDQUOT}:
-        return UploadError(507, "not enough disk space available")
+        return TransferError(507, "not enough disk space available")
     if number == errno.EISDIR:
-        return UploadError(400, f"path is a directory: {path}")
+        return TransferError(400, f"path is a directory: {path}")
     if number in {errno.EACCES, errno.EPERM, errno.EROFS}:
-        return UploadError(403, f"permission denied: '{path}'")
+        return TransferError(403, f"permission denied: '{path}'")
     if number == errno.EFBIG:
-        return UploadError(413, f"file is too large: '{path}'")
+        return TransferError(413, f"file is too large: '{path}'")
     status = 400 if number in _CALLERS_FAULT else 500
-    return UploadError(status, f"error opening file '{path}': {os.strerror(number)}")
+    return TransferError(status, f"error opening file '{path}': {os.strerror(number)}")

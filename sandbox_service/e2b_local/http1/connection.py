@@ -1,4 +1,4 @@
-"""Connections: parsing, pipelining, keep-alive, and the listening server."""
+"""Connections: parsing, pipelining, keep-alive, and the server that owns them."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from sandbox_service.e2b_local.http1.exchange import (
 )
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Awaitable, Callable
 
 logger = logging.getLogger(__name__)
@@ -31,6 +32,10 @@ WRITE_HIGH_WATER_BYTES: Final = 256 * 1024
 # them send a request into a closed socket.
 IDLE_TIMEOUT_SECONDS: Final = 660.0
 _SWEEP_SECONDS: Final = 30.0
+# So long the rest of a request is read whose answer is already out.
+_LINGER_SECONDS: Final = 5.0
+# A client that goes without its part of a TLS goodbye holds the socket for so long.
+_TLS_SHUTDOWN_SECONDS: Final = 5.0
 
 
 class Handler(Protocol):
@@ -51,10 +56,16 @@ class Tunnel(Protocol):
 
 
 class Connection(asyncio.Protocol):
-    """One client's connection: its exchanges one after another."""
+    """One client's connection: its exchanges one after another.
 
-    def __init__(self, server: Server) -> None:
+    Args:
+        server: What it belongs to.
+        early: What the client has sent and somebody else has read.
+    """
+
+    def __init__(self, server: Server, early: bytes = b"") -> None:
         self._server = server
+        self._early = early
         self._loop = asyncio.get_running_loop()
         self._parser = httptools.HttpRequestParser(self)
         self._transport: asyncio.Transport | None = None
@@ -66,6 +77,7 @@ class Connection(asyncio.Protocol):
         self._task: asyncio.Task[None] | None = None
         self._pipeline: deque[Exchange] = deque()
         self._tunnel: Tunnel | None = None
+        self._linger: asyncio.TimerHandle | None = None
         self._reading = True
         self.writable = True
         self.idle_since: float | None = self._loop.time()
@@ -80,13 +92,17 @@ class Connection(asyncio.Protocol):
         sock: socket.socket = transport.get_extra_info("socket")
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._server.connections.add(self)
+        early, self._early = self._early, b""
+        if early:
+            self.data_received(early)
 
     def data_received(self, data: bytes) -> None:
         """Parse what came, or hand it to the tunnel."""
         if self._tunnel is not None:
             self._tunnel.client_data(data)
             return
-        self.idle_since = None
+        if self._linger is not None:
+            return
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -113,6 +129,8 @@ class Connection(asyncio.Protocol):
         """Tell whoever works for this client that it is gone."""
         self._server.connections.discard(self)
         self._transport = None
+        if self._linger is not None:
+            self._linger.cancel()
         self.writable = True
         if self._tunnel is not None:
             self._tunnel.client_gone()
@@ -166,6 +184,8 @@ class Connection(asyncio.Protocol):
         )
         exchange.upgrade = bool(self._parser.should_upgrade())
         exchange.keep_alive = bool(self._parser.should_keep_alive()) and not exchange.upgrade
+        # Only now: a client that never ends its request's head is as idle as a silent one.
+        self.idle_since = None
         self._receiving = exchange
         if self._current is None:
             self._begin(exchange)
@@ -212,16 +232,29 @@ class Connection(asyncio.Protocol):
             return
         if not exchange.finished:
             self.abort()
-        elif not exchange.keep_alive:
-            self._close()
         elif exchange.complete:
-            self._next()
+            if exchange.keep_alive:
+                self._next()
+            else:
+                self._close()
         else:
             # Reading the rest lets the client see the answer; closing would
             # reset the connection under its feet.
             exchange.discarding = True
             exchange.buffered_bytes = 0
-            self.update_reading()
+            if exchange.keep_alive:
+                self.update_reading()
+            else:
+                self._close_gently(self._transport)
+
+    def _close_gently(self, transport: asyncio.Transport) -> None:
+        """Say that no more will come, and read on until the client leaves too."""
+        if not transport.can_write_eof():
+            self._close()  # TLS: its own goodbye does the same.
+            return
+        transport.write_eof()
+        self._linger = self._loop.call_later(_LINGER_SECONDS, self._close)
+        self.set_reading(True)
 
     def _next(self) -> None:
         self._current = None
@@ -293,7 +326,7 @@ def _refuse(exchange: Exchange, status: int, message: str) -> None:
 
 
 class Server:
-    """Listens, and hands each request to one handler.
+    """Hands each request of its connections to one handler.
 
     Args:
         handler: Answers the requests.
@@ -302,21 +335,40 @@ class Server:
     def __init__(self, handler: Callable[[Exchange], Awaitable[None]]) -> None:
         self.handler = handler
         self.connections: set[Connection] = set()
-        self._server: asyncio.Server | None = None
         self._sweeper: asyncio.TimerHandle | None = None
 
-    async def listen(self, sock: socket.socket) -> None:
-        """Serve on a bound socket."""
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: Connection(self), sock=sock, backlog=1024)
-        self._sweeper = loop.call_later(_SWEEP_SECONDS, self._sweep)
+    def begin(self) -> None:
+        """Start to close connections that are idle for too long."""
+        self._sweeper = asyncio.get_running_loop().call_later(_SWEEP_SECONDS, self._sweep)
+
+    async def adopt(
+        self,
+        sock: socket.socket,
+        *,
+        tls: ssl.SSLContext | None = None,
+        early: bytes = b"",
+    ) -> None:
+        """Serve a client that has connected; the socket is owned from now on.
+
+        Args:
+            sock: Connected, not blocking.
+            tls: For a client that begins with a TLS handshake, none of which was read.
+            early: What was read of a client that speaks plainly.
+
+        Raises:
+            OSError: The handshake failed. The socket is closed.
+        """
+        await asyncio.get_running_loop().connect_accepted_socket(
+            lambda: Connection(self, early),
+            sock,
+            ssl=tls,
+            ssl_shutdown_timeout=None if tls is None else _TLS_SHUTDOWN_SECONDS,
+        )
 
     async def close(self) -> None:
-        """Stop listening and cut every connection."""
+        """Cut every connection."""
         if self._sweeper is not None:
             self._sweeper.cancel()
-        if self._server is not None:
-            self._server.close()
         for connection in list(self.connections):
             connection.abort()
         # The transports close on the loop's next turn.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import re
 import time
 from collections import deque
 from email.utils import formatdate
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 # A body is read from the socket while less than this waits for its handler.
 BODY_HIGH_WATER_BYTES: Final = 256 * 1024
+_ABSOLUTE: Final = re.compile(r"https?://([^/?#]*)(.*)", re.IGNORECASE | re.DOTALL)
 
 
 class ClientGoneError(Exception):
@@ -29,7 +31,9 @@ class BodyTooLargeError(Exception):
 class Wire(Protocol):
     """What an exchange needs of the connection that carries it."""
 
-    writable: bool
+    @property
+    def writable(self) -> bool:
+        """Whether the socket has room."""
 
     def send(self, data: bytes) -> None:
         """Queue bytes on the socket; nothing happens on a closed one."""
@@ -74,12 +78,17 @@ class Exchange:
     Attributes:
         method: Upper-case method.
         target: Path and query as they came.
+        host: Whom the client means to talk to: a name or an address, and a port if one was
+            given. Empty: it did not say.
+        absolute: Whether the target was a whole URL, as clients send it to a proxy. Its
+            host then beats the `Host` field.
         path: Decoded path, without the query.
         query: The query, undecoded, without its question mark.
         headers: The request's header fields.
         started: Whether the response's head is out.
         finished: Whether the response is complete.
         cancel_when_gone: Whether a lost connection also cancels the handler.
+        on_body: Called with the size of each part of the body that comes.
         on_writable: Called when the socket has room again after it had none.
     """
 
@@ -89,6 +98,7 @@ class Exchange:
         "_framing",
         "_parts",
         "_waiter",
+        "absolute",
         "buffered_bytes",
         "cancel_when_gone",
         "closed",
@@ -96,9 +106,11 @@ class Exchange:
         "discarding",
         "finished",
         "headers",
+        "host",
         "keep_alive",
         "leftover",
         "method",
+        "on_body",
         "on_writable",
         "path",
         "query",
@@ -117,6 +129,12 @@ class Exchange:
         self.target = target.decode("latin-1")
         self.version = version
         self.headers = headers
+        self.host = headers.get(b"host") or ""
+        url = _ABSOLUTE.match(self.target)
+        self.absolute = url is not None
+        if url is not None:
+            self.host = url[1].rpartition("@")[2]
+            self.target = url[2] if url[2].startswith("/") else f"/{url[2]}"
         path, _, self.query = self.target.partition("?")
         self.path = unquote(path)
         self.keep_alive = True
@@ -126,6 +144,7 @@ class Exchange:
         self.finished = False
         self.closed = False
         self.cancel_when_gone = False
+        self.on_body: Callable[[int], None] | None = None
         self.on_writable: Callable[[], None] | None = None
         # The request's body: parts that nobody has taken yet.
         self._parts: deque[bytes] = deque()
@@ -144,6 +163,8 @@ class Exchange:
             return
         self._parts.append(data)
         self.buffered_bytes += len(data)
+        if self.on_body is not None:
+            self.on_body(len(data))
         self._wake()
 
     def feed_end(self) -> None:
@@ -218,7 +239,8 @@ class Exchange:
         headers: Iterable[tuple[str, str]] = (),
     ) -> None:
         """Send a whole response."""
-        length = () if status == HTTPStatus.NO_CONTENT else (("content-length", str(len(body))),)
+        bare = status in {HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED}
+        length = () if bare else (("content-length", str(len(body))),)
         head = self._head(status, (*headers, *length))
         self._framing = "length"
         self.started = self.finished = True

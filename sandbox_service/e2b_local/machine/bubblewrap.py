@@ -32,6 +32,11 @@ WRITABLE: Final[Sequence[tuple[str, str]]] = (
 )
 """Folders of one sandbox: name below its own folder, and path inside."""
 
+BOOT_ID: Final = "boot_id"
+"""Beside them: a file with the id of the boot under way, one line."""
+
+_BOOT_ID_PATH: Final = "/proc/sys/kernel/random/boot_id"
+
 _HOST_ETC: Final = (
     *("ld.so.cache", "ld.so.conf", "ld.so.conf.d", "alternatives", "ssl/certs"),
     *("ssl/openssl.cnf", "ca-certificates", "pki", "localtime", "timezone", "mime.types"),
@@ -144,6 +149,7 @@ def build_arguments(
         *_system(layout),
         *_kernel_views(layout, config),
         *_own_folders(config, folder),
+        *_boot_id(layout, folder),
         *_interpreter(layout.python),
         *("--ro-bind", str(layout.guest_dir / "agent"), f"{OWN_PATH}/agent"),
         *("--ro-bind", str(layout.guest_dir / "bin"), SHIMS_PATH),
@@ -188,6 +194,12 @@ def _kernel_views(layout: Layout, config: MachineConfig) -> Iterator[str]:
     yield from ("--remount-ro", "/dev")
     yield from ("--size", str(config.tmp_size_bytes), "--perms", "1777", "--tmpfs", "/tmp")  # noqa: S108
     yield from ("--symlink", "/tmp", "/var/tmp", "--symlink", "/run", "/var/run")  # noqa: S108
+
+
+def _boot_id(layout: Layout, folder: Path) -> Iterator[str]:
+    # Otherwise all sandboxes have the host's, and it outlives their reboots.
+    if "sys" in layout.masked_read_only:
+        yield from ("--ro-bind", str(folder / BOOT_ID), _BOOT_ID_PATH)
 
 
 def _interpreter(python: Interpreter) -> Iterator[str]:

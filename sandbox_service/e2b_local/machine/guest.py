@@ -3,61 +3,65 @@
 from __future__ import annotations
 
 import asyncio
-import errno
-import math
+import contextlib
 import os
-import signal
-import socket
 import stat
 from typing import TYPE_CHECKING, Final
 
+from sandbox_service.e2b_local.machine import archives, loopback
 from sandbox_service.e2b_local.machine.channel import Answer, Channel, Message, ProtocolError
+from sandbox_service.e2b_local.machine.disk import DiskGauge
+from sandbox_service.e2b_local.machine.freezer import SignalFreezer
 from sandbox_service.e2b_local.machine.model import (
     FileEntry,
+    GuestFrozenError,
     GuestLostError,
-    GuestOSError,
-    SpawnRefusedError,
     SpawnSpec,
     Usage,
 )
 from sandbox_service.e2b_local.machine.process_tree import measure_tree, read_memory_total
-from sandbox_service.e2b_local.machine.programs import GuestProcess, Pipes, default_environment
+from sandbox_service.e2b_local.machine.programs import GuestProcess, Programs
+from sandbox_service.e2b_local.machine.stillness import Stillness
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    import socket
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from sandbox_service.e2b_local.machine.launch import Launched
 
-_CONNECT_TIMEOUT_SECONDS: Final = 10.0
-_DISK_MAX_AGE_SECONDS: Final = 5.0
-_DISK_PATIENCE_SECONDS: Final = 1.0
+_SETTLE_SECONDS: Final = 2.0
 
 
 class Guest:
     """A sandbox that runs.
 
-    Every method raises GuestLostError once it is dead.
+    Every method raises GuestLostError once it is dead, and all but those that say
+    otherwise GuestFrozenError while it is frozen.
 
     Attributes:
         sandbox_id: As given at boot.
+        boot_id: A uuid of this boot, and what `/proc/sys/kernel/random/boot_id` says inside.
         ended: Resolves with a cause for people when the sandbox has died, however; all its
             processes are gone then, its files may not be.
     """
 
     def __init__(
-        self, sandbox_id: str, launched: Launched, clean_up: Callable[[], Awaitable[None]]
+        self,
+        sandbox_id: str,
+        boot_id: str,
+        launched: Launched,
+        clean_up: Callable[[], Awaitable[None]],
     ) -> None:
         self.sandbox_id = sandbox_id
+        self.boot_id = boot_id
         self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._loop = asyncio.get_running_loop()
         self._launched = launched
         self._channel: Channel = launched.channel
-        self._owner = launched.host_uid
-        self._processes: dict[int, asyncio.Future[int]] = {}
+        self._programs = Programs(launched.channel, launched.host_uid)
+        self._stillness = Stillness(SignalFreezer(launched.init_pid), self._settle)
         self._cause: str | None = None
-        self._disk = (0, 0)
-        self._disk_time = -math.inf
-        self._measuring: asyncio.Task[None] | None = None
+        self._disk = DiskGauge(self._measure_disk)
         launched.on_event = self._take_event
         launched.on_lost = self._die
         self._end = self._loop.create_task(self._wait_for_end(clean_up))
@@ -65,7 +69,7 @@ class Guest:
     # --- Programs -----------------------------------------------------------------------
 
     async def spawn(self, spec: SpawnSpec) -> GuestProcess:
-        """Start a program.
+        """Start a program; while others are held still, not before they go on.
 
         When this is cancelled, what may have been started is killed.
 
@@ -73,88 +77,143 @@ class Guest:
             SpawnRefusedError: It did not start; `kind` says why.
             GuestLostError: The sandbox is dead.
         """
-        env = {**default_environment(spec.user), **spec.env}
-        fields = {
-            "argv": spec.argv,
-            "env": env,
-            "cwd": spec.cwd or env["HOME"],
-            "pty": (spec.pty.rows, spec.pty.cols) if spec.pty else None,
-            "stdin": spec.stdin and not spec.pty,
-        }
-        if not spec.argv or not spec.argv[0]:
-            raise SpawnRefusedError("exec", "no program was named")
-        pipes = Pipes()
-        try:
-            if spec.pty is None:
-                if spec.stdin:
-                    pipes.add(towards_child=True, owner=self._owner)
-                pipes.add(towards_child=False, owner=self._owner)
-                pipes.add(towards_child=False, owner=self._owner)
-        except OSError as error:
-            pipes.close()
-            raise SpawnRefusedError(
-                "resources", f"no pipe could be made: {error.strerror}", error.errno or 0
-            ) from error
-        child, pipes.child = tuple(pipes.child), []  # The channel closes them.
-        started: asyncio.Future[GuestProcess] | None = None
-        try:
-            started = self._channel.put(
-                "spawn",
-                fields,
-                child,
-                accept=lambda answer: self._adopt(answer, spec, pipes),
-                abandon=self._disown,
-            )
-            return await started
-        except asyncio.CancelledError:
-            # The answer may have come in the very turn of the cancellation.
-            if started is not None and started.done() and not started.cancelled():
-                self._kill_unwanted(started)
-            pipes.close()
-            raise
-        except BaseException:
-            pipes.close()
-            raise
-
-    def _adopt(self, answer: Answer, spec: SpawnSpec, pipes: Pipes) -> GuestProcess:
-        pid = answer.value
-        if not isinstance(pid, int) or pid <= 1 or len(answer.descriptors) != bool(spec.pty):
-            raise ProtocolError("a program without a pid or a terminal")
-        exit_status: asyncio.Future[int] = self._loop.create_future()
-        self._processes[pid] = exit_status
-        if spec.pty:
-            master = answer.descriptors[0]
-            if not stat.S_ISCHR(os.fstat(master).st_mode):
-                raise ProtocolError("a terminal that is none")
-            os.set_blocking(master, False)
-            return GuestProcess(pid, None, None, None, master, exit_status)
-        stdin, (stdout, stderr) = None, pipes.server[-2:]
-        if spec.stdin:
-            stdin = pipes.server[0]
-        pipes.server = []
-        return GuestProcess(pid, stdin, stdout, stderr, None, exit_status)
-
-    def _kill_unwanted(self, started: asyncio.Future[GuestProcess]) -> None:
-        if started.exception() is None:
-            process = started.result()
-            process.close()
-            self._disown(Answer(process.pid, ()))
-
-    def _disown(self, answer: Answer) -> None:
-        """Kill a program that nobody will ever wait for."""
-        answer.close()
-        if isinstance(answer.value, int) and self._cause is None:
-            fields = {"pid": answer.value, "signal": signal.SIGKILL, "group": False}
-            self._channel.put("signal", fields).add_done_callback(lambda done: done.exception())
+        await self._wait_until_released()
+        return await self._programs.start(spec)
 
     async def signal(self, pid: int, signal_number: int, *, group: bool = False) -> bool:
         """Signal a process, or the process group of that id.
 
+        While programs are held still, not before they go on.
+
         Returns:
             False: there is none, or it has been waited for.
         """
-        answer = await self._channel.ask("signal", pid=pid, signal=signal_number, group=group)
+        await self._wait_until_released()
+        answer = await self._ask("signal", pid=pid, signal=signal_number, group=group)
         return bool(answer.value)
+
+    # --- Standing still -----------------------------------------------------------------
+
+    @property
+    def frozen(self) -> bool:
+        """Whether nothing in it can answer."""
+        return self._stillness.frozen
+
+    async def freeze(self) -> None:
+        """Stop everything in the sandbox, its agent too, where it stands. Idempotent.
+
+        Nothing inside can tell, but by the clock. What was asked before and not answered
+        yet is answered after the thaw. When this is cancelled, everything goes on.
+
+        Raises:
+            GuestOSError: EBUSY: not everything could be stopped, as when programs are
+                made faster than that; everything goes on.
+        """
+        self._check_alive()
+        await self._stillness.freeze()
+        self._check_alive()
+
+    async def thaw(self) -> None:
+        """Let everything go on that `freeze` stopped. Idempotent.
+
+        What had been stopped before stays so.
+        """
+        self._check_alive()
+        await self._stillness.thaw()
+
+    @contextlib.asynccontextmanager
+    async def programs_stopped(self) -> AsyncIterator[None]:
+        """Hold everything but the agent still for the length of a block.
+
+        Files can be read and written meanwhile. Blocks may be nested or overlap. In a
+        frozen sandbox the agent alone goes on for the length of the block.
+
+        Raises:
+            GuestOSError: As in `freeze`.
+        """
+        self._check_alive()
+        async with self._stillness.programs_stopped():
+            self._check_alive()
+            yield
+
+    async def _wait_until_released(self) -> None:
+        self._check_answers()
+        while self._stillness.holding:
+            await self._stillness.wait_until_released()
+            self._check_answers()
+
+    async def _settle(self) -> None:
+        # An agent that hangs can be frozen all the same.
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._channel.ask("ping"), _SETTLE_SECONDS)
+
+    def _check_alive(self) -> None:
+        if self._cause is not None:
+            raise GuestLostError(self._cause)
+
+    def _check_answers(self) -> None:
+        self._check_alive()
+        if self.frozen:
+            raise GuestFrozenError(f"sandbox {self.sandbox_id} is frozen")
+
+    async def _ask(self, operation: str, **fields: object) -> Answer:
+        self._check_answers()
+        return await self._channel.ask(operation, **fields)
+
+    # --- Archives -----------------------------------------------------------------------
+
+    async def pack(
+        self,
+        writer_fd: int,
+        *,
+        roots: Sequence[str] = archives.ROOTS,
+        timeout_seconds: float = 600.0,
+    ) -> None:
+        """Write a tar of all that programs can have written, while they are held still.
+
+        Of a frozen sandbox too, whose agent alone goes on meanwhile. It is made inside,
+        by the sandbox's own `tar` as its own user: links, modes, times, `user.*`
+        attributes and holes are kept, sockets left out. Memory in `/dev/shm` is not part
+        of it.
+
+        Args:
+            writer_fd: Open for writing on a regular file of the host, not for appending.
+            roots: The folders to pack.
+            timeout_seconds: How long it may take.
+
+        Raises:
+            GuestOSError: With what `tar` said: EACCES for a file that its owner may not
+                read, ETIMEDOUT; or ENOSPC, for the host's disk. What was written is
+                worthless then.
+        """
+        self._check_alive()
+        async with self.programs_stopped():
+            await archives.pack(self._channel, writer_fd, roots, timeout_seconds)
+
+    async def unpack(
+        self,
+        reader_fd: int,
+        *,
+        roots: Sequence[str] = archives.ROOTS,
+        timeout_seconds: float = 600.0,
+    ) -> None:
+        """Make some folders hold what an archive of them says, and nothing else.
+
+        For a sandbox that has just booted, before any program runs.
+
+        Args:
+            reader_fd: Open for reading on a file that `pack` wrote. It is read from its
+                beginning, and the descriptor stays where it stands.
+            roots: The folders; they are emptied first.
+            timeout_seconds: How long it may take.
+
+        Raises:
+            GuestOSError: ENOSPC, EACCES, ETIMEDOUT, ... with what `tar` said. The folders
+                may hold anything then.
+        """
+        self._check_alive()
+        async with self.programs_stopped():
+            await archives.unpack(self._channel, reader_fd, roots, timeout_seconds)
 
     # --- Files --------------------------------------------------------------------------
 
@@ -171,7 +230,7 @@ class Guest:
             GuestOSError: With the errno inside; ENODEV or ENXIO for a pipe, a socket or a
                 device.
         """
-        answer = await self._channel.ask("open", path=path, flags=flags, mode=mode)
+        answer = await self._ask("open", path=path, flags=flags, mode=mode)
         descriptor = self._only_descriptor(answer)
         status = os.fstat(descriptor)
         if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
@@ -185,7 +244,7 @@ class Guest:
         Raises:
             GuestOSError: ENOENT, EACCES, ...
         """
-        answer = await self._channel.ask("stat", path=path)
+        answer = await self._ask("stat", path=path)
         return self._to_entry(answer.value)
 
     async def list_dir(self, path: str, depth: int = 1) -> list[FileEntry]:
@@ -201,7 +260,7 @@ class Guest:
         Raises:
             GuestOSError: ENOENT; ENOTDIR; EOVERFLOW for more than 100,000 entries.
         """
-        answer = await self._channel.ask("list", path=path, depth=depth)
+        answer = await self._ask("list", path=path, depth=depth)
         if not isinstance(answer.value, list):
             raise self._distrust("the agent listed a folder in no known form")
         return [self._to_entry(entry) for entry in answer.value]
@@ -215,7 +274,7 @@ class Guest:
         Raises:
             GuestOSError: ENOTDIR where something else is in the way, EACCES, ...
         """
-        return bool((await self._channel.ask("make_dir", path=path)).value)
+        return bool((await self._ask("make_dir", path=path)).value)
 
     async def move(self, source: str, target: str) -> None:
         """Rename, making the parents of `target`; by copying where it must be.
@@ -223,7 +282,7 @@ class Guest:
         Raises:
             GuestOSError: ENOENT for a missing source, ...
         """
-        await self._channel.ask("move", source=source, target=target)
+        await self._ask("move", source=source, target=target)
 
     async def remove(self, path: str) -> None:
         """Remove a file, or a folder with all it holds. Nothing there is fine.
@@ -231,7 +290,7 @@ class Guest:
         Raises:
             GuestOSError: EACCES, EROFS, ...
         """
-        await self._channel.ask("remove", path=path)
+        await self._ask("remove", path=path)
 
     async def chmod(self, path: str, mode: int) -> None:
         """Set permission bits.
@@ -239,7 +298,7 @@ class Guest:
         Raises:
             GuestOSError: ENOENT, EPERM, ...
         """
-        await self._channel.ask("chmod", path=path, mode=mode)
+        await self._ask("chmod", path=path, mode=mode)
 
     # --- The rest -----------------------------------------------------------------------
 
@@ -253,44 +312,23 @@ class Guest:
             ConnectionRefusedError: Nothing listens there.
             TimeoutError: The listener accepts nobody.
         """
-        for v6 in (False, True):
-            try:
-                return await self._connect(port, v6=v6)
-            except (ConnectionRefusedError, GuestOSError):
-                continue
-        raise ConnectionRefusedError(errno.ECONNREFUSED, f"nothing listens on port {port}")
 
-    async def _connect(self, port: int, *, v6: bool) -> socket.socket:
-        answer = await self._channel.ask("connect", port=port, v6=v6)
-        connection = socket.socket(fileno=self._only_descriptor(answer))
-        try:
-            family = connection.getsockopt(socket.SOL_SOCKET, socket.SO_DOMAIN)
-            connection.setblocking(False)
-            if family not in (socket.AF_INET, socket.AF_INET6) or connection.type != 1:
-                number = errno.EPROTOTYPE
-            else:
-                await asyncio.wait_for(self._writable(connection), _CONNECT_TIMEOUT_SECONDS)
-                number = connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        except BaseException:
-            connection.close()
-            raise
-        if number:
-            connection.close()
-            raise OSError(number, os.strerror(number))
-        return connection
+        async def begin(v6: bool) -> int:  # noqa: FBT001 - Called by position.
+            return self._only_descriptor(await self._ask("connect", port=port, v6=v6))
 
-    async def _writable(self, connection: socket.socket) -> None:
-        ready: asyncio.Future[None] = self._loop.create_future()
-        self._loop.add_writer(connection.fileno(), _settle, ready)
-        try:
-            await ready
-        finally:
-            self._loop.remove_writer(connection.fileno())
+        return await loopback.connect(begin, port)
 
-    async def usage(self) -> Usage:
-        """Measure what the sandbox uses now."""
+    async def usage(self, *, disk_max_age_seconds: float = 5.0) -> Usage:
+        """Measure what the sandbox uses now, frozen or not.
+
+        Args:
+            disk_max_age_seconds: A measurement of the disk this old is good enough.
+        """
         tree = await asyncio.to_thread(measure_tree, self._launched.init_pid)
-        used, total = await self._recent_disk()
+        used, total = self._disk.last
+        with contextlib.suppress(GuestFrozenError):
+            self._check_answers()
+            used, total = await self._disk.read(disk_max_age_seconds)
         return Usage(
             cpu_seconds=tree.cpu_seconds,
             memory_rss_bytes=tree.memory_rss_bytes,
@@ -300,31 +338,22 @@ class Guest:
             disk_total_bytes=total,
         )
 
-    async def _recent_disk(self) -> tuple[int, int]:
-        """Bytes used and in all, without waiting for a tree that takes long to walk."""
-        if self._measuring is None and self._loop.time() - self._disk_time > _DISK_MAX_AGE_SECONDS:
-            self._measuring = self._loop.create_task(self._measure_disk())
-            # Nobody may be left to hear that the sandbox died meanwhile.
-            self._measuring.add_done_callback(lambda done: done.cancelled() or done.exception())
-        if self._measuring is not None:
-            done, _ = await asyncio.wait((self._measuring,), timeout=_DISK_PATIENCE_SECONDS)
-            if done:
-                self._measuring = None
-                for task in done:
-                    task.result()
-        return self._disk
-
-    async def _measure_disk(self) -> None:
-        match (await self._channel.ask("disk")).value:
+    async def _measure_disk(self) -> tuple[int, int]:
+        match (await self._ask("disk")).value:
             case {"used": int(used), "total": int(total)}:
-                self._disk = (used, total)
-                self._disk_time = self._loop.time()
+                return used, total
             case _:
                 raise self._distrust("the agent measured its disk in no known unit")
 
-    async def kill(self) -> None:
-        """End the sandbox at once; returns when nothing of it is left. Idempotent."""
-        self._die("it was killed")
+    async def kill(self, cause: str = "it was killed") -> None:
+        """End the sandbox at once, frozen or not. Idempotent.
+
+        Returns when nothing of it is left.
+
+        Args:
+            cause: What `ended` resolves with, unless it had another cause before.
+        """
+        self._die(cause)
         await asyncio.shield(self._end)
 
     # --- The end ------------------------------------------------------------------------
@@ -349,9 +378,7 @@ class Guest:
     def _take_event(self, message: Message) -> None:
         match message.fields:
             case {"event": "exit", "pid": int(pid), "status": int(status)}:
-                future = self._processes.pop(pid, None)
-                if future is not None and not future.done():
-                    future.set_result(status)
+                self._programs.take_exit(pid, status)
             case _:
                 raise ProtocolError("an event of no known kind")
 
@@ -366,16 +393,8 @@ class Guest:
         cause = self._cause or f"the agent ended with wait status {status}"
         self._cause = cause
         self._channel.close(cause)
-        for future in self._processes.values():
-            if not future.done():
-                future.set_exception(GuestLostError(cause))
-                future.exception()  # Whoever waits still gets it; nobody else hears of it.
-        self._processes.clear()
+        self._programs.lose(cause)
+        self._stillness.close()
         self._launched.close()
         self.ended.set_result(cause)
         await clean_up()
-
-
-def _settle(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)

@@ -10,15 +10,20 @@ import os
 import platform
 import resource
 import sys
-from typing import TYPE_CHECKING, Final
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
 
 from sandbox_service.e2b_local.machine import bubblewrap, seccomp
 from sandbox_service.e2b_local.machine.advice import explain
+from sandbox_service.e2b_local.machine.archives import ROOTS, TMP
 from sandbox_service.e2b_local.machine.guest import Guest
 from sandbox_service.e2b_local.machine.launch import launch
 from sandbox_service.e2b_local.machine.model import (
     BootFailedError,
     BootSpec,
+    GuestLostError,
     IsolationUnavailableError,
     MachineConfig,
 )
@@ -30,21 +35,43 @@ from sandbox_service.e2b_local.machine.staging import (
 )
 from sandbox_service.e2b_local.machine.uids import UidPool
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 TIER_OWN_USER: Final = "bwrap-userns"
 TIER_HOST_UID: Final = "bwrap-host-uid"
+
+_SAVED: Final = "saved.tar"
+"""In a shelved sandbox's own folder: what it had in memory file systems."""
+
+
+@dataclass(slots=True)
+class _Place:
+    """What a sandbox keeps between two boots.
+
+    Attributes:
+        path: Its own folder on the host.
+        uid: Whom the host takes it for. None: the server's own user.
+        kept: Whether it stays when the processes end.
+    """
+
+    path: Path
+    uid: int | None
+    kept: bool = False
 
 
 class Machine:
     """Boots sandboxes on this machine and owns them.
+
+    A sandbox sees the host's `/usr`, so what is installed there answers inside: `node`,
+    `npm`, `git`, and both `python` and `python3` in any case. What somebody keeps in a
+    home (`~/.nvm`, `~/.pyenv`) does not. `sudo` and `su` are stand-ins that change the name
+    a command runs under.
 
     Attributes:
         tier: How they are isolated. `bwrap-userns`: unprivileged bubblewrap under the
             server's own user. `bwrap-host-uid`: the same, but the server is root and gives
             each sandbox a host uid of its own.
         bwrap: The bubblewrap in use, for people.
+        snapshots_dir: A folder for archives of sandboxes, private to this process' user;
+            it goes when the machine is closed.
     """
 
     def __init__(
@@ -56,11 +83,14 @@ class Machine:
     ) -> None:
         self.tier = TIER_OWN_USER if uids is None else TIER_HOST_UID
         self.bwrap = layout.bwrap
+        self.snapshots_dir = folder.path / "snapshots"
         self._config = config
         self._folder = folder
         self._layout = layout
         self._uids = uids
         self._guests: dict[str, Guest] = {}
+        self._places: dict[str, _Place] = {}
+        self._shelved: dict[str, _Place] = {}
         self._booting: dict[str, asyncio.Future[None]] = {}
         self._closed = False
         self._limits = json.dumps(
@@ -120,42 +150,72 @@ class Machine:
         raise explain(failures)
 
     async def boot(self, sandbox_id: str, spec: BootSpec | None = None) -> Guest:
-        """Start a sandbox.
+        """Start a sandbox, a new one or one that was shelved.
 
         Raises:
-            BootFailedError: It did not start, and nothing of it is left.
-            ValueError: There is one of that id, or the machine is closed.
+            BootFailedError: It did not start. Nothing of a new one is left; a shelved one
+                is as it was.
+            ValueError: One of that id runs, or the machine is closed.
         """
         if self._closed or sandbox_id in self._guests or sandbox_id in self._booting:
             raise ValueError(f"sandbox {sandbox_id} exists, or the machine is closed")
         booted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._booting[sandbox_id] = booted
         try:
-            guest = await self._boot(sandbox_id, spec or BootSpec())
+            place = self._shelved.pop(sandbox_id, None)
+            if place is None:
+                guest = await self._boot_new(sandbox_id, spec or BootSpec())
+            else:
+                guest = await self._boot_again(sandbox_id, spec or BootSpec(), place)
             self._guests[sandbox_id] = guest
         finally:
             del self._booting[sandbox_id]
             booted.set_result(None)
         return guest
 
-    async def _boot(self, sandbox_id: str, spec: BootSpec) -> Guest:
+    async def _boot_new(self, sandbox_id: str, spec: BootSpec) -> Guest:
         uid = None if self._uids is None else self._uids.take()
-        path = self._folder.path / "sandboxes" / sandbox_id
-        clean_up = functools.partial(self._clean_up, sandbox_id, path, uid)
+        place = _Place(self._folder.path / "sandboxes" / sandbox_id, uid)
         try:
-            make_folders(path, uid)
+            make_folders(place.path, uid)
+        except OSError as error:
+            await self._clean_up(sandbox_id, place)
+            raise BootFailedError(f"the host refused: {error}") from error
+        return await self._boot(sandbox_id, spec, place)
+
+    async def _boot_again(self, sandbox_id: str, spec: BootSpec, place: _Place) -> Guest:
+        guest = await self._boot(sandbox_id, spec, place)
+        saved = place.path / _SAVED
+        try:
+            with open(saved, "rb") as archive:  # noqa: PTH123, ASYNC230 - Opened, not read.
+                await guest.unpack(archive.fileno(), roots=self._volatile)
+            saved.unlink()
+        except (GuestLostError, OSError) as error:
+            await guest.kill()
+            raise BootFailedError(f"what it had in memory is not restored: {error}") from error
+        except BaseException:
+            await guest.kill()
+            raise
+        place.kept = False
+        return guest
+
+    async def _boot(self, sandbox_id: str, spec: BootSpec, place: _Place) -> Guest:
+        boot_id = str(uuid.uuid4())
+        clean_up = functools.partial(self._clean_up, sandbox_id, place)
+        try:
+            write_boot_id(place.path, boot_id)
             launched = await launch(
                 lambda control_fd, seccomp_fd: bubblewrap.build_arguments(
                     self._layout,
                     self._config,
                     spec,
-                    path,
+                    place.path,
                     control_fd,
                     seccomp_fd,
                     self._limits,
                 ),
                 self._layout.guest_dir / "seccomp.bpf",
-                uid,
+                place.uid,
                 self._config.boot_timeout_seconds,
             )
         except OSError as error:
@@ -164,7 +224,46 @@ class Machine:
         except BaseException:
             await clean_up()
             raise
-        return Guest(sandbox_id, launched, clean_up)
+        self._places[sandbox_id] = place
+        return Guest(sandbox_id, boot_id, launched, clean_up)
+
+    async def shelve(self, sandbox_id: str) -> None:
+        """End a sandbox's processes and keep its files, until `boot` or `discard`.
+
+        What it had in `/tmp` is kept too. Its guest ends.
+
+        Raises:
+            GuestOSError: Not all could be saved; it goes on as before.
+            GuestLostError: It has died, and nothing of it is left.
+            ValueError: None of that id runs.
+        """
+        guest = self._guests.get(sandbox_id)
+        if guest is None:
+            raise ValueError(f"sandbox {sandbox_id} does not run")
+        place = self._places[sandbox_id]
+        saved = place.path / _SAVED
+        async with guest.programs_stopped():
+            try:
+                # Nobody but this process' user may read it.
+                descriptor = os.open(saved, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+                try:
+                    await guest.pack(descriptor, roots=self._volatile)
+                finally:
+                    os.close(descriptor)
+            except BaseException:
+                saved.unlink(missing_ok=True)
+                raise
+            if guest.ended.done():
+                raise GuestLostError(guest.ended.result())
+            place.kept = True
+            await guest.kill("it was shelved")
+
+    async def discard(self, sandbox_id: str) -> None:
+        """Remove a shelved sandbox for good. None of that id is fine."""
+        place = self._shelved.pop(sandbox_id, None)
+        if place is not None:
+            place.kept = False
+            await self._clean_up(sandbox_id, place)
 
     async def close(self) -> None:
         """Kill every sandbox and remove everything from the disk. Idempotent."""
@@ -172,15 +271,26 @@ class Machine:
         if self._booting:
             await asyncio.wait(self._booting.values())
         await asyncio.gather(*(guest.kill() for guest in list(self._guests.values())))
+        self._shelved.clear()
         await asyncio.to_thread(self._folder.remove)
         if self._uids is not None:
             self._uids.close()
 
-    async def _clean_up(self, sandbox_id: str, path: Path, uid: int | None) -> None:
-        await asyncio.to_thread(remove_tree, path)
+    @property
+    def _volatile(self) -> tuple[str, ...]:
+        """The folders of a sandbox that are memory."""
+        return (TMP,) if self._config.home_size_bytes is None else ROOTS
+
+    async def _clean_up(self, sandbox_id: str, place: _Place) -> None:
+        self._places.pop(sandbox_id, None)
+        if place.kept:
+            self._guests.pop(sandbox_id, None)
+            self._shelved[sandbox_id] = place
+            return
+        await asyncio.to_thread(remove_tree, place.path)
         self._guests.pop(sandbox_id, None)
-        if uid is not None and self._uids is not None:
-            self._uids.give_back(uid)
+        if place.uid is not None and self._uids is not None:
+            self._uids.give_back(place.uid)
 
 
 def make_folders(path: Path, owner: int | None) -> None:
@@ -192,6 +302,14 @@ def make_folders(path: Path, owner: int | None) -> None:
             os.chown(path / name, owner, owner)
     if owner is not None:
         os.chown(path, owner, owner)
+
+
+def write_boot_id(path: Path, boot_id: str) -> None:
+    """Write the file that a sandbox sees as the id of its boot."""
+    file = path / bubblewrap.BOOT_ID
+    file.unlink(missing_ok=True)  # Of the boot before; even its owner may not write to it.
+    file.write_text(f"{boot_id}\n")
+    file.chmod(0o444)
 
 
 def raise_open_files_limit() -> tuple[int, int]:

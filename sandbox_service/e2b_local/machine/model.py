@@ -52,6 +52,10 @@ class GuestLostError(Exception):
     """The sandbox is dead, or the agent in it no longer answers. Repeating never helps."""
 
 
+class GuestFrozenError(Exception):
+    """The sandbox is frozen: nothing in it can answer until it is thawed."""
+
+
 class GuestOSError(OSError):
     """An operation failed inside the sandbox, with the errno it failed with there."""
 
@@ -174,7 +178,8 @@ class FileEntry:
         owner: Name of `uid`.
         group: Name of `gid`.
         modified_ns: Nanoseconds since 1970.
-        symlink_target: What the link says. None: not a link.
+        symlink_target: Where the link leads in the end; itself where it leads nowhere. None:
+            not a link.
         metadata: Extended attributes `user.e2b.*`, without that prefix.
     """
 

@@ -20,6 +20,7 @@ from sandbox_service.e2b_local.machine.bubblewrap import (
     Interpreter,
 )
 from sandbox_service.e2b_local.machine.model import IsolationUnavailableError
+from sandbox_service.e2b_local.machine.shims import SHIMS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,23 +40,6 @@ _NOT_STAGED: Final = shutil.ignore_patterns(
     *("test", "tests", "idlelib", "turtledemo", "tkinter", "__pycache__", "site-packages"),
     *("*.a", "config-*", "include", "share"),
 )
-
-_SUDO: Final = """\
-#!/bin/sh
-# A sandbox has one user, who may do all that can be done in it: run the command as is.
-while [ $# -gt 0 ]; do
-  case "$1" in
-    -u | -g | -h | -p | -C | -D | -R | -r | -t | -T | -U) shift; [ $# -gt 0 ] && shift ;;
-    --) shift; break ;;
-    -i | -s | --login | --shell) shift; [ $# -gt 0 ] || exec "${SHELL:-/bin/bash}" ;;
-    -*) shift ;;
-    [A-Za-z_]*=*) export "$1"; shift ;;
-    *) break ;;
-  esac
-done
-[ $# -gt 0 ] || exit 0
-exec "$@"
-"""
 
 
 class InstanceFolder:
@@ -96,6 +80,7 @@ class InstanceFolder:
             for name in ("sandboxes", "guest", "tools"):
                 (path / name).mkdir()
                 (path / name).chmod(0o711)
+            (path / "snapshots").mkdir(mode=0o700)
         except OSError as error:
             raise IsolationUnavailableError(
                 f"The state folder {base} cannot be used: {error}.",
@@ -128,8 +113,9 @@ class InstanceFolder:
         programs.mkdir()
         for name, text in SYNTHETIC_ETC.items():
             (etc / name).write_text(text)
-        (programs / "sudo").write_text(_SUDO)
-        (programs / "sudo").chmod(0o755)
+        for name, text in SHIMS.items():
+            (programs / name).write_text(text)
+            (programs / name).chmod(0o755)
         _open_to_all(guest)
         return guest
 

@@ -8,7 +8,7 @@ import pytest
 
 from sandbox_service.e2b_local.control import requests
 from sandbox_service.e2b_local.control.idempotency import KeyReusedError, OnceByKey
-from sandbox_service.e2b_local.control.requests import ApiError
+from sandbox_service.e2b_local.control.routing import ApiError, Match, Route
 
 
 def new(version=2, **fields):
@@ -40,13 +40,21 @@ def test_public_traffic_is_closed_only_by_an_explicit_false():
         ({"timeout": 3601}, 400),
         ({"metadata": {"a": 1}}, 400),
         ({"envVars": ["A"]}, 400),
+        ({"envVars": []}, 400),
+        ({"metadata": ""}, 400),
         ({"envVars": {"A=B": "c"}}, 400),
         ({"envVars": {"A": "b\0c"}}, 400),
         ({"network": "none"}, 400),
         ({"network": {"maskRequestHost": "not a host"}}, 400),
-        ({"network": {"rules": {"a.example": []}}}, 501),
-        ({"autoPause": True}, 501),
+        ({"network": {"httpsPorts": [8443]}}, 501),
+        ({"autoPause": "yes"}, 400),
+        ({"autoResume": True}, 400),
+        ({"autoResume": {"enabled": 1}}, 400),
+        ({"allow_internet_access": "no"}, 400),
+        ({"autoPauseMemory": False}, 400),
+        ({"autoPause": True, "autoPauseMemory": False, "autoResume": {"enabled": True}}, 400),
         ({"volumeMounts": [{"name": "v", "path": "/v"}]}, 501),
+        ({"mcp": {"server": {}}}, 501),
     ],
 )
 def test_a_wrong_or_impossible_wish_is_refused(fields, status):
@@ -59,7 +67,47 @@ def test_a_wrong_or_impossible_wish_is_refused(fields, status):
 @pytest.mark.parametrize("host", ["localhost", "app.example:8080", "localhost:${PORT}"])
 def test_a_masked_host_may_carry_the_port(host):
     """Frameworks refuse requests whose host they do not know."""
-    assert new(network={"maskRequestHost": host}).mask_request_host == host
+    assert new(network={"maskRequestHost": host}).network == {"maskRequestHost": host}
+
+
+def test_what_happens_at_the_end_of_a_lifetime_is_read():
+    """A sandbox that is killed instead of paused has lost its work."""
+    plain = new()
+    pausing = new(autoPause=True, autoResume={"enabled": True})
+
+    assert (plain.on_timeout, plain.keep_memory, plain.auto_resume) == ("kill", True, False)
+    assert (pausing.on_timeout, pausing.keep_memory, pausing.auto_resume) == ("pause", True, True)
+    assert not new(autoPause=True, autoPauseMemory=False).keep_memory
+
+
+def test_closed_ports_need_a_secured_sandbox():
+    """An open envd would let in whom the ports keep out."""
+    closed = {"allowPublicTraffic": False}
+    with pytest.raises(ApiError) as caught:
+        new(1, network=closed)
+
+    assert "unless you enable secure envd access" in caught.value.message
+    assert not new(1, network=closed, secure=True).public
+
+
+@pytest.mark.parametrize(
+    ("given", "read"), [("iabc", "iabc"), ("iabc-client", "iabc"), ("debug", "debug")]
+)
+def test_an_id_may_carry_the_client_it_came_with(given, read):
+    """Old clients send both in one."""
+    match = Match(Route("GET", "/sandboxes/{id}", None), {"id": given})
+
+    assert requests.sandbox_id_of(match) == read
+
+
+@pytest.mark.parametrize("given", ["I", "a b", "a-b-c", "../x", "", "ä"])
+def test_what_cannot_be_an_id_is_refused(given):
+    """404 would say that it was one."""
+    match = Match(Route("GET", "/sandboxes/{id}", None), {"id": given})
+    with pytest.raises(ApiError) as caught:
+        requests.sandbox_id_of(match)
+
+    assert caught.value.document == {"code": 400, "message": "Invalid sandbox ID"}
 
 
 def test_a_listing_unquotes_metadata():
@@ -67,7 +115,7 @@ def test_a_listing_unquotes_metadata():
     listing = requests.listing({"metadata": "a=b%2526c&d=e%253Df", "state": "paused"})
 
     assert listing.metadata == {"a": "b&c", "d": "e=f"}
-    assert not listing.running
+    assert listing.states == {"paused"}
 
 
 @pytest.mark.parametrize(
@@ -79,6 +127,9 @@ def test_a_listing_unquotes_metadata():
         {"order": "up"},
         {"state": "dead"},
         {"startedAfter": "yesterday"},
+        {"startedAfter": "2026-01-01T00:00:00"},
+        {"metadata": "a"},
+        {"metadata": "a=b=c"},
     ],
 )
 def test_a_listing_with_a_wrong_parameter_is_refused(query):

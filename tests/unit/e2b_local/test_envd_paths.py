@@ -49,12 +49,18 @@ def test_the_user_is_named_by_the_authorization():
     assert user_of_authorization(basic("root:")) == "root"
 
 
-@pytest.mark.parametrize("value", [basic("bob:"), "Basic !!!", "Basic /w=="])
-def test_an_unknown_user_is_unauthenticated(value):
+def test_an_unknown_user_is_unauthenticated():
     """Falling back to the default user would run it as somebody else."""
     with pytest.raises(ConnectError) as caught:
-        user_of_authorization(value)
+        user_of_authorization(basic("bob:"))
     assert caught.value.code == "unauthenticated"
+    assert caught.value.message == "invalid username: 'bob'"
+
+
+@pytest.mark.parametrize("value", ["Basic !!!", "Basic /w==", basic("root"), "Bearer x"])
+def test_what_names_no_user_means_the_default_one(value):
+    """Envd reads it so, and clients of it send other kinds of authorization too."""
+    assert user_of_authorization(value) == "user"
 
 
 @pytest.mark.parametrize(
@@ -107,3 +113,13 @@ def test_a_link_to_nowhere_has_no_type():
     shown = entry_info(entry(target_mode=None))
 
     assert shown.type == filesystem_pb.FileType.UNSPECIFIED
+    assert shown.mode == 0
+
+
+def test_a_name_that_is_no_text_can_still_be_listed():
+    """One such file must not make its whole folder unreadable to clients."""
+    shown = entry_info(entry(name="\udcff\u00fc", path="/a/\udcff\u00fc", symlink_target="\udc80"))
+
+    assert (shown.name, shown.path) == ("\ufffd\u00fc", "/a/\ufffd\u00fc")
+    assert shown.symlink_target == "\ufffd"
+    assert shown.to_json()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import gzip
 import hashlib
 import os
@@ -10,30 +11,10 @@ import os
 import pytest
 
 from sandbox_service.e2b_local.envd.files import FileTransfer
-from sandbox_service.e2b_local.machine import GuestOSError
+from tests.unit.e2b_local.guest_double import GuestDouble
 from tests.unit.e2b_local.wire_double import exchange_of
 
 TOKEN = "token"
-
-
-class GuestDouble:
-    """A sandbox whose root is a folder."""
-
-    def __init__(self, root):
-        self.root = root
-
-    def _inside(self, path):
-        return self.root / path.lstrip("/")
-
-    async def open(self, path, flags, mode=0o666):
-        try:
-            return os.open(self._inside(path), flags, mode)
-        except OSError as error:
-            raise GuestOSError(error.errno, error.strerror) from None
-
-    async def make_dir(self, path):
-        self._inside(path).mkdir(parents=True)
-        return True
 
 
 @pytest.fixture
@@ -136,6 +117,99 @@ async def test_metadata_is_checked(files):
     assert wire.status == 400
 
 
+async def upload(files, path, data=b"x", **headers):
+    exchange, wire = exchange_of(
+        "POST", f"/files{path}", data, x_access_token=TOKEN, content_type=RAW, **headers
+    )
+    await files(exchange)
+    return wire
+
+
+async def test_every_upload_replaces_the_metadata(files, home):
+    """What an earlier upload said of the file is not true of the new one."""
+    first = await upload(files, "?path=m", x_metadata_Author="me", x_metadata_two="2")
+    second = await upload(files, "?path=m", x_metadata_Three="3")
+    third = await upload(files, "?path=m", x_metadata_="no key")
+
+    assert first.json()[0]["metadata"] == {"author": "me", "two": "2"}
+    assert second.json()[0]["metadata"] == {"three": "3"}
+    assert third.json() == [{"path": "/home/user/m", "name": "m", "type": "file"}]
+    assert os.listxattr(home / "m") == []
+
+
+@pytest.mark.parametrize(
+    ("headers", "reason"),
+    [
+        ({"x_metadata_" + "k" * 247: ""}, "exceeds 246 bytes"),
+        ({"x_metadata_a": "v" * 4088}, "total metadata size 4098 exceeds 4096 bytes"),
+        ({"x_metadata_a": "tab\t"}, "byte 0x09 at offset 3"),
+    ],
+)
+async def test_metadata_has_limits(files, home, headers, reason):
+    """They are those of the file system, told before anything is written."""
+    wire = await upload(files, "?path=m", **headers)
+
+    assert wire.status == 400
+    assert reason in wire.json()["message"]
+    assert not (home / "m").exists()
+
+
+async def test_metadata_is_dropped_where_files_cannot_have_any(files, home, monkeypatch):
+    """The file matters more, and the answer must not claim what is not there."""
+
+    def refuse(*_):
+        raise OSError(errno.ENOTSUP, "Not supported")
+
+    monkeypatch.setattr(os, "setxattr", refuse)
+    wire = await upload(files, "?path=m", x_metadata_a="b")
+
+    assert wire.status == 200
+    assert "metadata" not in wire.json()[0]
+    assert (home / "m").read_bytes() == b"x"
+
+
+async def test_a_full_disk_is_told_with_what_was_to_be_written(files, monkeypatch):
+    """The SDK raises NotEnoughSpaceException for this status."""
+
+    def refuse(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "write", refuse)
+    wire = await upload(files, "?path=m", content_length="1")
+
+    assert wire.status == 507
+    assert wire.json()["message"] == "attempted to write 1 bytes: not enough disk space available"
+
+
+@pytest.mark.parametrize(
+    ("target", "headers", "reason"),
+    [
+        ("", {}, "path query parameter is required for raw body upload"),
+        ("?path=", {}, "path is a directory: /home/user"),
+        ("?path=a", {"content_encoding": "br"}, "unsupported Content-Encoding: br"),
+    ],
+)
+async def test_an_upload_that_cannot_be_meant_is_refused(files, target, headers, reason):
+    """In envd's words, for some read them."""
+    wire = await upload(files, target, **headers)
+
+    assert wire.status == 400
+    assert reason in wire.json()["message"]
+
+
+async def test_of_a_form_with_a_path_only_the_first_file_is_taken(files, home):
+    """All its files would go to the same place."""
+    body = form(("one", b"1"), ("two", b"2"))
+    exchange, wire = exchange_of(
+        "POST", "/files?path=t", body, x_access_token=TOKEN, content_type=FORM
+    )
+    await files(exchange)
+
+    assert wire.status == 400
+    assert "only the first specified file was uploaded" in wire.json()["message"]
+    assert (home / "t").read_bytes() == b"1"
+
+
 async def test_the_wrong_user_is_named(files):
     """The SDK turns this into an authentication error."""
     exchange, wire = exchange_of("GET", "/files?path=a&username=bob", x_access_token=TOKEN)
@@ -143,32 +217,6 @@ async def test_the_wrong_user_is_named(files):
 
     assert wire.status == 401
     assert "bob" in wire.json()["message"]
-
-
-@pytest.mark.parametrize(
-    ("given", "status", "expected"),
-    [
-        (None, 200, b"0123456789"),
-        ("bytes=2-4", 206, b"234"),
-        ("bytes=7-", 206, b"789"),
-        ("bytes=-3", 206, b"789"),
-        ("bytes=-99", 200, b"0123456789"),
-        ("bytes=0-99", 200, b"0123456789"),
-        ("bytes=10-", 416, b""),
-        ("bytes=4-2", 200, b"0123456789"),
-        ("bytes=1-2,4-5", 200, b"0123456789"),
-        ("lines=1-2", 200, b"0123456789"),
-    ],
-)
-async def test_a_range_gives_that_part_of_the_file(files, home, given, status, expected):
-    """Downloads go on where they broke off."""
-    (home / "r").write_bytes(b"0123456789")
-    headers = {} if given is None else {"range": given}
-    exchange, wire = exchange_of("GET", "/files?path=r", x_access_token=TOKEN, **headers)
-    await files(exchange)
-
-    assert wire.status == status
-    assert wire.body == expected
 
 
 async def test_an_empty_file_is_a_file(files, home):

@@ -25,7 +25,7 @@ class TransportDouble(asyncio.Transport):
         super().__init__(extra={"socket": SocketDouble()})
         self.sent = b""
         self.reading = True
-        self.closed = self.aborted = False
+        self.closed = self.aborted = self.ended = False
 
     def write(self, data):
         self.sent += data
@@ -38,6 +38,12 @@ class TransportDouble(asyncio.Transport):
 
     def resume_reading(self):
         self.reading = True
+
+    def can_write_eof(self):
+        return True
+
+    def write_eof(self):
+        self.ended = True
 
     def is_closing(self):
         return self.closed
@@ -193,6 +199,74 @@ async def test_an_early_answer_leaves_the_connection_usable():
 
     assert transport.sent.index(b"401 Unauthorized") < transport.sent.index(b"204 No Content")
     assert not transport.closed
+
+
+async def test_an_early_last_answer_is_not_lost_in_a_reset():
+    """The client still sends; closing now would throw away what it has not read yet."""
+
+    async def handler(exchange):
+        exchange.respond(413)
+
+    connection, transport = connect(handler)
+    head = b"POST / HTTP/1.1\r\nConnection: close\r\nContent-Length: 1000000\r\n\r\n"
+    connection.data_received(head)
+    await settle()
+    connection.data_received(b"x" * 1_000_000 + GET)
+    await settle()
+
+    assert transport.sent.count(b"HTTP/1.1 ") == 1
+    assert transport.ended
+    assert transport.reading
+    assert not transport.closed
+    assert connection.eof_received() is False
+    connection.connection_lost(None)
+
+
+@pytest.mark.parametrize(
+    ("line", "host", "path", "absolute"),
+    [
+        ("GET http://a.b:81/c?d HTTP/1.1", "a.b:81", "/c", True),
+        ("GET HTTP://me@a.b HTTP/1.1", "a.b", "/", True),
+        ("GET https://a.b?q HTTP/1.1", "a.b", "/", True),
+        ("GET /http://a.b/ HTTP/1.1", "x", "/http://a.b/", False),
+        ("OPTIONS * HTTP/1.1", "x", "*", False),
+    ],
+)
+async def test_a_whole_url_beats_the_host_field(line, host, path, absolute):
+    """What a proxy was asked for decides, whatever else the request says."""
+    seen = []
+
+    async def handler(exchange):
+        seen.append((exchange.host, exchange.path, exchange.absolute))
+        exchange.respond(204)
+
+    connection, _transport = connect(handler)
+    connection.data_received(f"{line}\r\nHost: x\r\n\r\n".encode())
+    await settle()
+
+    assert seen == [(host, path, absolute)]
+
+
+async def test_what_somebody_else_has_read_comes_first():
+    """The acceptor reads a few bytes to know what a client speaks."""
+    connection, transport = Connection(Server(echo), b"GET /early HT"), TransportDouble()
+    connection.connection_made(transport)
+    connection.data_received(b"TP/1.1\r\nHost: x\r\n\r\n")
+    await settle()
+
+    assert b"GET /early" in transport.sent
+
+
+async def test_a_head_that_never_ends_counts_as_silence():
+    """Else a byte an hour would hold a connection for ever."""
+    connection, _transport = connect(echo)
+    connection.data_received(b"GET / HTTP/1.1\r\nX: ")
+    waiting = connection.idle_since
+    connection.data_received(b"y\r\n\r\n")
+
+    assert waiting is not None
+    assert connection.idle_since is None
+    await settle()
 
 
 async def test_a_bug_in_a_handler_is_a_500_and_only_that(caplog):

@@ -98,6 +98,17 @@ def test_accounts_are_never_the_hosts(host):
     assert shown["/etc/localtime"] == "/etc/localtime"
 
 
+def test_the_boot_has_an_id_of_its_own(host):
+    """Bound after `/proc/sys`, which would hide it; and only where there is one."""
+    arguments = command(host)
+    path = "/proc/sys/kernel/random/boot_id"
+
+    assert ("/state/one/boot_id", path) in pairs(arguments, "--ro-bind")
+    assert arguments.index(path) > arguments.index("/proc/sys")
+    (host / "proc/sys").rmdir()
+    assert path not in command(host)
+
+
 def test_what_the_host_lacks_is_not_asked_for(host):
     """Bubblewrap fails on a mount point that the kernel does not have."""
     shown = dict(pair[::-1] for pair in pairs(command(host), "--ro-bind"))

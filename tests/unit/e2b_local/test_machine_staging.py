@@ -135,7 +135,7 @@ def test_the_agent_is_compiled_for_its_interpreter(base):
     folder.compile_agent(Interpreter(sys.executable))
 
     compiled = {path.name.split(".")[0] for path in guest.glob("agent/__pycache__/*.pyc")}
-    assert compiled == {"__init__", "main", "files", "messages"}
+    assert compiled == {"__init__", "archives", "main", "files", "messages"}
     folder.remove()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import hashlib
 import os
 import threading
@@ -116,6 +117,34 @@ async def test_what_is_being_gathered_is_passed_on_when_the_program_ends(output,
 
     pipe.flush()
     assert sink.pieces == [b"one", b"two"]
+    os.close(writer)
+
+
+async def test_the_end_behind_the_last_piece_is_seen_at_once(output, sink):
+    """The result of a short command must not wait for another turn of the loop."""
+    pipe, writer = output
+    pipe.resume()
+    os.write(writer, b"all")
+    os.close(writer)
+    pipe.flush()
+
+    assert sink.pieces == [b"all"]
+    assert sink.ended.is_set()
+
+
+async def test_only_a_pipe_that_is_used_for_much_is_enlarged(output, sink):
+    """All pipes of an ordinary user share 64 MiB, so hundreds of idle ones must be small."""
+    pipe, writer = output
+    size = fcntl.fcntl(writer, fcntl.F_GETPIPE_SZ)
+    pipe.resume()
+    os.write(writer, b"line\n")
+    await settle()
+    assert fcntl.fcntl(writer, fcntl.F_GETPIPE_SZ) == size
+
+    os.write(writer, bytes(pipes.FRAME_BYTES))
+    await settle()
+    assert sink.data == b"line\n" + bytes(pipes.FRAME_BYTES)
+    assert fcntl.fcntl(writer, fcntl.F_GETPIPE_SZ) > size
     os.close(writer)
 
 

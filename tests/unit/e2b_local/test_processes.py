@@ -10,14 +10,17 @@ import pytest
 from sandbox_service.e2b_local.envd import pipes, processes
 from sandbox_service.e2b_local.envd.messages import process_pb
 from sandbox_service.e2b_local.envd.processes import Ending, Process, ProcessTable
-from sandbox_service.e2b_local.machine import GuestLostError, GuestProcess
+from sandbox_service.e2b_local.machine import GuestFrozenError, GuestLostError, GuestProcess
 
 
 class GuestDouble:
     def __init__(self):
         self.signals = []
+        self.frozen = False
 
     async def signal(self, pid, number, *, group=False):
+        if self.frozen:
+            raise GuestFrozenError
         self.signals.append((pid, number, group))
         return True
 
@@ -220,3 +223,50 @@ async def test_a_sandbox_that_died_tells_no_end(program, table):
 
     assert listener.ending is None
     assert table.ended(7, None) is None
+
+
+async def test_the_time_of_a_program_stands_still_while_its_sandbox_does(program):
+    """A command with a minute to go, paused over night, has a minute to go in the morning."""
+    over = asyncio.Event()
+    program.process.begin()
+    program.process.limit_time(0.02, over.set)
+    program.process.pause()
+    program.process.pause()
+    loop = asyncio.get_running_loop()
+    later = loop.create_future()
+    loop.call_later(0.05, later.set_result, None)
+    await later
+    assert not over.is_set()
+
+    program.process.resume()
+    await asyncio.wait_for(over.wait(), 10)
+
+
+async def test_a_program_that_has_ended_has_no_time_limit(program):
+    """Nor when its sandbox is thawed: another program may have its pid by then."""
+    program.process.begin()
+    program.process.limit_time(0.0, lambda: program.process.kill_soon(9))
+    program.process.pause()
+    program.exit.set_result(0)
+    program.close(program.stdout, program.stderr)
+    await until(program.process.finished.done)
+    program.process.resume()
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+    assert program.guest.signals == []
+
+
+async def test_a_kill_that_meets_a_frozen_sandbox_is_done_when_it_is_thawed(program):
+    """Its time was over in the moment of the freezing."""
+    program.process.begin()
+    program.guest.frozen = True
+    program.process.kill_soon(9)
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert program.guest.signals == []
+
+    program.guest.frozen = False
+    program.process.resume()
+    await until(lambda: program.guest.signals)
+    assert program.guest.signals == [(7, 9, False)]

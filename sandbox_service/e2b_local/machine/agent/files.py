@@ -26,11 +26,12 @@ def describe(path: str, name: str) -> dict[str, Any]:
     behind: os.stat_result | None = own
     link: str | None = None
     if stat.S_ISLNK(own.st_mode):
-        link = os.readlink(path)
         try:
             behind = os.stat(path)
+            link = os.path.realpath(path)
         except OSError:
             behind = None
+            link = path
     shown = behind or own
     entry = {
         "name": name,
@@ -132,8 +133,22 @@ def remove(question: dict[str, Any]) -> object:
         return None
     import shutil
 
-    shutil.rmtree(path)
+    try:
+        shutil.rmtree(path)
+    except PermissionError:
+        # envd is root, whom its users' modes do not stop.
+        _unlock(path)
+        shutil.rmtree(path)
     return None
+
+
+def _unlock(folder: str) -> None:
+    """Let the owner do anything in a folder and in all below it."""
+    os.chmod(folder, stat.S_IRWXU)
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                _unlock(entry.path)
 
 
 def change_mode(question: dict[str, Any]) -> object:

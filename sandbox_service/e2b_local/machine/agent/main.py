@@ -31,6 +31,8 @@ SIGKILL = 9
 SIGCHLD = 17
 SIGSTOP = 19
 
+ARCHIVES = ("pack", "unpack")
+
 OOM_SCORE_OF_PROGRAMS = 500
 """Programs are to die before the agent when memory runs out."""
 
@@ -67,6 +69,14 @@ def open_terminal(rows: int, cols: int) -> tuple[int, str]:
     size = rows.to_bytes(2, order) + cols.to_bytes(2, order) + bytes(4)
     fcntl.ioctl(master, TIOCSWINSZ, size)
     return master, f"/dev/pts/{number}"
+
+
+def run_archive(question: dict[str, Any], descriptors: list[int]) -> object:
+    """Pack or unpack; few sandboxes ever do, so booting does not import it."""
+    from . import archives
+
+    work = {"pack": archives.pack, "unpack": archives.unpack}[question["op"]]
+    return work(question, descriptors)
 
 
 class Agent:
@@ -106,7 +116,10 @@ class Agent:
         passed: list[int] = []
         try:
             if operation in SLOW:
-                self._start_worker(identity, SLOW[operation], question)
+                self._start_worker(identity, lambda: SLOW[operation](question))
+                return
+            if operation in ARCHIVES:
+                self._start_worker(identity, lambda: run_archive(question, descriptors))
                 return
             if operation in QUICK:
                 result = QUICK[operation](question)
@@ -136,9 +149,7 @@ class Agent:
         except OSError:
             pass  # A host that hides it: programs and agent are then equals.
 
-    def _start_worker(
-        self, identity: int, work: Callable[[dict[str, Any]], object], question: dict[str, Any]
-    ) -> None:
+    def _start_worker(self, identity: int, work: Callable[[], object]) -> None:
         self._set_oom_score(b"%d" % OOM_SCORE_OF_PROGRAMS)
         try:
             pid = os.fork()
@@ -149,7 +160,7 @@ class Agent:
             return
         try:
             try:
-                send(self._control, {"id": identity, "ok": work(question)})
+                send(self._control, {"id": identity, "ok": work()})
             except Exception as error:  # noqa: BLE001 - Any failure is an answer.
                 self._send_error(identity, error)
             os._exit(0)
