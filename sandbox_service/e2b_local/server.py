@@ -22,6 +22,7 @@ from sandbox_service.e2b_local.control import ControlPlane
 from sandbox_service.e2b_local.edge import Acceptor, prepare_tls
 from sandbox_service.e2b_local.fleet import Fleet
 from sandbox_service.e2b_local.gateway import Gateway
+from sandbox_service.e2b_local.gateway.routing import OwnHosts
 from sandbox_service.e2b_local.http1 import Server
 from sandbox_service.e2b_local.info import LocalInfo
 from sandbox_service.e2b_local.machine import (
@@ -29,7 +30,6 @@ from sandbox_service.e2b_local.machine import (
     Machine,
     MachineConfig,
 )
-from sandbox_service.e2b_local.routing import OwnHosts
 
 if TYPE_CHECKING:
     from collections.abc import Callable

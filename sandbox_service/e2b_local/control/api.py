@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from sandbox_service.e2b_local.config import LocalConfig
     from sandbox_service.e2b_local.faults.injector import FaultInjector
     from sandbox_service.e2b_local.fleet import Fleet
+    from sandbox_service.e2b_local.fleet.store import SandboxRecord
     from sandbox_service.e2b_local.http1 import Exchange
-    from sandbox_service.e2b_local.store import SandboxRecord
 
 _ROUTER: Final = Router(
     (

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from sandbox_service.e2b_local.control.routing import ApiError
 from sandbox_service.e2b_local.fleet import QuotaExceededError
-from sandbox_service.e2b_local.life import (
+from sandbox_service.e2b_local.fleet.life import (
     AgentSilentError,
     AlreadyPausedError,
     AlreadyRunningError,

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from sandbox_service.e2b_local.control.routing import Match
+    from sandbox_service.e2b_local.fleet.paging import Order
+    from sandbox_service.e2b_local.fleet.store import ShownState
     from sandbox_service.e2b_local.http1 import Exchange
-    from sandbox_service.e2b_local.paging import Order
-    from sandbox_service.e2b_local.store import ShownState
 
 _BODY_LIMIT_BYTES: Final = 4 * 1024**2
 _PAGE_LIMIT: Final = 100

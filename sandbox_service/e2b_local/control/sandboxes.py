@@ -16,16 +16,16 @@ from sandbox_service.e2b_local.control.refusals import (
 )
 from sandbox_service.e2b_local.control.routing import ApiError, Route, send_json
 from sandbox_service.e2b_local.control.snapshots import origin_of
-from sandbox_service.e2b_local.life import AlreadyPausedError
-from sandbox_service.e2b_local.paging import PageTokenError
-from sandbox_service.e2b_local.store import SandboxRecord, new_sandbox_id, new_token
+from sandbox_service.e2b_local.fleet.life import AlreadyPausedError
+from sandbox_service.e2b_local.fleet.paging import PageTokenError
+from sandbox_service.e2b_local.fleet.store import SandboxRecord, new_sandbox_id, new_token
 
 if TYPE_CHECKING:
     from sandbox_service.e2b_local.control.api import ControlPlane
     from sandbox_service.e2b_local.control.requests import Listing, NewSandbox
     from sandbox_service.e2b_local.control.routing import Match
+    from sandbox_service.e2b_local.fleet.paging import Page
     from sandbox_service.e2b_local.http1 import Exchange
-    from sandbox_service.e2b_local.paging import Page
 
 _FORKS_LIMIT: Final = 100
 _REFRESH_LIMIT_SECONDS: Final = 3600

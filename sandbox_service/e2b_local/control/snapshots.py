@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 from sandbox_service.e2b_local.control import requests, views
 from sandbox_service.e2b_local.control.routing import ApiError, Route, send_json
-from sandbox_service.e2b_local.paging import PageTokenError
-from sandbox_service.e2b_local.snapshots import (
+from sandbox_service.e2b_local.fleet.paging import PageTokenError
+from sandbox_service.e2b_local.fleet.snapshots import (
     DEFAULT_TAG,
     NAMESPACE,
     InvalidNameError,

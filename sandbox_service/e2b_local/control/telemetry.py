@@ -5,21 +5,21 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final
 
-from sandbox_service.e2b_local.activity import ENTRY_LIMIT, LEVELS
 from sandbox_service.e2b_local.control import requests
 from sandbox_service.e2b_local.control.refusals import unknown_sandbox
 from sandbox_service.e2b_local.control.routing import ApiError, Route, send_json
 from sandbox_service.e2b_local.control.views import time_of
+from sandbox_service.e2b_local.fleet.activity import ENTRY_LIMIT, LEVELS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from sandbox_service.e2b_local.activity import Activity, Entry
     from sandbox_service.e2b_local.config import Template
     from sandbox_service.e2b_local.control.api import ControlPlane
     from sandbox_service.e2b_local.control.routing import Match
+    from sandbox_service.e2b_local.fleet.activity import Activity, Entry
+    from sandbox_service.e2b_local.fleet.metering import Sample
     from sandbox_service.e2b_local.http1 import Exchange
-    from sandbox_service.e2b_local.metering import Sample
 
 _IDS_LIMIT: Final = 100
 _SEARCH_LIMIT: Final = 256

@@ -12,8 +12,8 @@ from sandbox_service.e2b_local.control import requests
 from sandbox_service.e2b_local.control.routing import ApiError, Route, send_json
 from sandbox_service.e2b_local.control.snapshots import origin_of
 from sandbox_service.e2b_local.control.views import ENVD_VERSION, time_of
-from sandbox_service.e2b_local.paging import PageTokenError, cut_page
-from sandbox_service.e2b_local.snapshots import DEFAULT_TAG
+from sandbox_service.e2b_local.fleet.paging import PageTokenError, cut_page
+from sandbox_service.e2b_local.fleet.snapshots import DEFAULT_TAG
 
 if TYPE_CHECKING:
     from sandbox_service.e2b_local.config import Template

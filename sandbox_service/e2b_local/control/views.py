@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 from sandbox_service.e2b_local.control.network import shown_network
 
 if TYPE_CHECKING:
-    from sandbox_service.e2b_local.snapshots import Snapshot
-    from sandbox_service.e2b_local.store import SandboxRecord
+    from sandbox_service.e2b_local.fleet.snapshots import Snapshot
+    from sandbox_service.e2b_local.fleet.store import SandboxRecord
 
 # The envd whose behaviour this backend has; clients branch on it.
 ENVD_VERSION: Final = "0.6.13"

@@ -21,8 +21,8 @@ from sandbox_service.e2b_local.faults.wires import CutWire, StalledWire
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 
+    from sandbox_service.e2b_local.gateway.routing import Target
     from sandbox_service.e2b_local.http1 import Exchange
-    from sandbox_service.e2b_local.routing import Target
 
 logger = logging.getLogger(__name__)
 

@@ -6,8 +6,8 @@ import asyncio
 import os
 
 from sandbox_service.e2b_local.config import Template
+from sandbox_service.e2b_local.fleet.store import SandboxRecord
 from sandbox_service.e2b_local.machine import GuestLostError
-from sandbox_service.e2b_local.store import SandboxRecord
 
 
 class Clock:

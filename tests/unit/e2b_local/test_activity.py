@@ -7,9 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from sandbox_service.e2b_local.activity import ENTRY_LIMIT, Activities, Activity
 from sandbox_service.e2b_local.envd.messages import process_pb
 from sandbox_service.e2b_local.envd.processes import Ending
+from sandbox_service.e2b_local.fleet.activity import ENTRY_LIMIT, Activities, Activity
 
 
 class Clock:

@@ -12,12 +12,12 @@ from e2b.api.client.models import (
     SandboxMetric,
 )
 
-from sandbox_service.e2b_local.activity import Activities
 from sandbox_service.e2b_local.config import LocalConfig, Template
 from sandbox_service.e2b_local.control import ControlPlane
+from sandbox_service.e2b_local.fleet.activity import Activities
+from sandbox_service.e2b_local.fleet.metering import Sample
+from sandbox_service.e2b_local.fleet.store import SandboxRecord, SandboxStore
 from sandbox_service.e2b_local.machine import Usage
-from sandbox_service.e2b_local.metering import Sample
-from sandbox_service.e2b_local.store import SandboxRecord, SandboxStore
 from tests.unit.e2b_local.wire_double import exchange_of
 
 START = 1_700_000_000

@@ -23,7 +23,7 @@ from sandbox_service.e2b_local.config import LocalConfig
 from sandbox_service.e2b_local.config import Template as LocalTemplate
 from sandbox_service.e2b_local.control import ControlPlane
 from sandbox_service.e2b_local.control.unsupported import ROUTES as UNSUPPORTED
-from sandbox_service.e2b_local.store import SandboxStore
+from sandbox_service.e2b_local.fleet.store import SandboxStore
 from tests.unit.e2b_local.wire_double import exchange_of
 
 START = 1_700_000_000

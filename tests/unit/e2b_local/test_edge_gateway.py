@@ -7,14 +7,14 @@ from types import SimpleNamespace
 
 import pytest
 
+from sandbox_service.e2b_local.fleet.life import ResumeDeniedError, TransitionBusyError
 from sandbox_service.e2b_local.gateway import Gateway
-from sandbox_service.e2b_local.life import ResumeDeniedError, TransitionBusyError
+from sandbox_service.e2b_local.gateway.routing import OwnHosts, Target
 from sandbox_service.e2b_local.machine import (
     BootFailedError,
     GuestFrozenError,
     GuestLostError,
 )
-from sandbox_service.e2b_local.routing import OwnHosts, Target
 from tests.unit.e2b_local.wire_double import exchange_of
 
 ID = "i0123456789abcdefghij"

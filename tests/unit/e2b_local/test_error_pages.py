@@ -6,7 +6,7 @@ import html.parser
 
 import pytest
 
-from sandbox_service.e2b_local import error_pages
+from sandbox_service.e2b_local.gateway import error_pages
 from tests.unit.e2b_local.wire_double import exchange_of
 
 ID = "i0123456789abcdefghij"

@@ -10,7 +10,7 @@ import pytest
 from sandbox_service.e2b_local.faults.errors import RuleExistsError
 from sandbox_service.e2b_local.faults.injector import FaultInjector
 from sandbox_service.e2b_local.faults.rules import parse_rules
-from sandbox_service.e2b_local.routing import Target
+from sandbox_service.e2b_local.gateway.routing import Target
 from tests.unit.e2b_local.wire_double import WireDouble, exchange_of
 
 ENVD = Target("i1", 49983)

@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from sandbox_service.e2b_local import sandbox as sandbox_module
-from sandbox_service.e2b_local.life import (
+from sandbox_service.e2b_local.fleet import sandbox as sandbox_module
+from sandbox_service.e2b_local.fleet.life import (
     AgentSilentError,
     AlreadyPausedError,
     AlreadyRunningError,

@@ -7,12 +7,12 @@ import asyncio
 import pytest
 
 from sandbox_service.e2b_local.fleet import QuotaExceededError
-from sandbox_service.e2b_local.life import (
+from sandbox_service.e2b_local.fleet.life import (
     AlreadyPausedError,
 )
+from sandbox_service.e2b_local.fleet.snapshots import Reference
+from sandbox_service.e2b_local.fleet.store import SandboxRecord
 from sandbox_service.e2b_local.machine import BootFailedError, GuestOSError
-from sandbox_service.e2b_local.snapshots import Reference
-from sandbox_service.e2b_local.store import SandboxRecord
 from tests.unit.e2b_local.fleet_double import make, until
 
 # Quota

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from sandbox_service.e2b_local.life import (
+from sandbox_service.e2b_local.fleet.life import (
     ResumeDeniedError,
     SandboxGoneError,
 )

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sandbox_service.e2b_local.config import Template
-from sandbox_service.e2b_local.snapshots import InvalidNameError, Reference, SnapshotStore
+from sandbox_service.e2b_local.fleet.snapshots import InvalidNameError, Reference, SnapshotStore
 
 UUID = "00000000-0000-0000-0000-000000000000"
 

@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
-from sandbox_service.e2b_local import metering
+from sandbox_service.e2b_local.fleet import metering
+from sandbox_service.e2b_local.fleet.metering import Meter
 from sandbox_service.e2b_local.machine import GuestLostError, Usage
-from sandbox_service.e2b_local.metering import Meter
 
 START = 1_000_000.0
 

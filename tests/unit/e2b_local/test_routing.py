@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from sandbox_service.e2b_local.http1 import Headers
-from sandbox_service.e2b_local.routing import (
+from sandbox_service.e2b_local.gateway.routing import (
     OwnHosts,
     RoutingError,
     Target,
     route,
     split_host,
 )
+from sandbox_service.e2b_local.http1 import Headers
 
 ID = "i0123456789abcdefghij"
 OWN = OwnHosts("sbx.localhost", 8123)

@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 
 from sandbox_service.e2b_local.config import Template
-from sandbox_service.e2b_local.paging import PageTokenError
-from sandbox_service.e2b_local.store import SandboxRecord, SandboxStore, new_sandbox_id
+from sandbox_service.e2b_local.fleet.paging import PageTokenError
+from sandbox_service.e2b_local.fleet.store import SandboxRecord, SandboxStore, new_sandbox_id
 
 
 class Clock:

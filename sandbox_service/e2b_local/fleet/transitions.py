@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Literal
 
-from sandbox_service.e2b_local.life import (
+from sandbox_service.e2b_local.fleet.life import (
     AgentSilentError,
     AlreadyPausedError,
     AlreadyRunningError,
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
 
-    from sandbox_service.e2b_local.sandbox import Sandbox
-    from sandbox_service.e2b_local.store import PauseMode, SandboxRecord, SandboxStore
+    from sandbox_service.e2b_local.fleet.sandbox import Sandbox
+    from sandbox_service.e2b_local.fleet.store import PauseMode, SandboxRecord, SandboxStore
 
 WAKE_SECONDS: Final = 300
 """Traffic that wakes a sandbox gives it this lifetime at least."""

@@ -8,28 +8,28 @@ import logging
 import posixpath
 from typing import TYPE_CHECKING, Final, Protocol
 
-from sandbox_service.e2b_local import error_pages
 from sandbox_service.e2b_local.envd import ENVD_PORT
-from sandbox_service.e2b_local.error_pages import TRAFFIC_TOKEN_HEADER, refuse
 from sandbox_service.e2b_local.fleet import QuotaExceededError
-from sandbox_service.e2b_local.life import ResumeDeniedError, TransitionBusyError
+from sandbox_service.e2b_local.fleet.life import ResumeDeniedError, TransitionBusyError
+from sandbox_service.e2b_local.gateway import error_pages
+from sandbox_service.e2b_local.gateway.error_pages import TRAFFIC_TOKEN_HEADER, refuse
+from sandbox_service.e2b_local.gateway.proxy import forward
+from sandbox_service.e2b_local.gateway.routing import RoutingError, Target, route, split_host
 from sandbox_service.e2b_local.machine import (
     BootFailedError,
     GuestFrozenError,
     GuestLostError,
     GuestOSError,
 )
-from sandbox_service.e2b_local.proxy import forward
-from sandbox_service.e2b_local.routing import RoutingError, Target, route, split_host
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from sandbox_service.e2b_local.fleet import Fleet
+    from sandbox_service.e2b_local.fleet.sandbox import Sandbox
+    from sandbox_service.e2b_local.fleet.store import SandboxRecord
+    from sandbox_service.e2b_local.gateway.routing import OwnHosts
     from sandbox_service.e2b_local.http1 import Exchange
-    from sandbox_service.e2b_local.routing import OwnHosts
-    from sandbox_service.e2b_local.sandbox import Sandbox
-    from sandbox_service.e2b_local.store import SandboxRecord
 
     Endpoint = Callable[[Exchange], Awaitable[None]]
 

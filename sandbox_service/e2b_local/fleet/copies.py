@@ -7,8 +7,8 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from sandbox_service.e2b_local.fleet.store import new_id
 from sandbox_service.e2b_local.machine import BootFailedError, GuestLostError, GuestOSError
-from sandbox_service.e2b_local.store import new_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

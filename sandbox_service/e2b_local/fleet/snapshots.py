@@ -12,15 +12,15 @@ import uuid
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from sandbox_service.e2b_local.paging import Page, cut_page
-from sandbox_service.e2b_local.store import new_id
+from sandbox_service.e2b_local.fleet.paging import Page, cut_page
+from sandbox_service.e2b_local.fleet.store import new_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from sandbox_service.e2b_local.config import Template
-    from sandbox_service.e2b_local.paging import Position
+    from sandbox_service.e2b_local.fleet.paging import Position
 
 NAMESPACE: Final = "local"
 """Of all names here, where E2B has the name of the team."""

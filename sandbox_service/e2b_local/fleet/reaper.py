@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from sandbox_service.e2b_local.store import SandboxStore
+    from sandbox_service.e2b_local.fleet.store import SandboxStore
 
 # A wait of this length at most, for the clock that ends sandboxes can be set.
 _REAP_SECONDS: Final = 5.0

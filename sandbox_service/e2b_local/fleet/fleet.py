@@ -8,23 +8,23 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
-from sandbox_service.e2b_local import copies
-from sandbox_service.e2b_local.activity import Activities
-from sandbox_service.e2b_local.life import AlreadyPausedError, SandboxGoneError, StateError
+from sandbox_service.e2b_local.fleet import copies
+from sandbox_service.e2b_local.fleet.activity import Activities
+from sandbox_service.e2b_local.fleet.life import AlreadyPausedError, SandboxGoneError, StateError
+from sandbox_service.e2b_local.fleet.metering import Meter
+from sandbox_service.e2b_local.fleet.reaper import Reaper
+from sandbox_service.e2b_local.fleet.sandbox import Sandbox
+from sandbox_service.e2b_local.fleet.snapshots import SnapshotStore
+from sandbox_service.e2b_local.fleet.store import SandboxRecord, SandboxStore
+from sandbox_service.e2b_local.fleet.transitions import Transitions
 from sandbox_service.e2b_local.machine import BootSpec, GuestLostError
-from sandbox_service.e2b_local.metering import Meter
-from sandbox_service.e2b_local.reaper import Reaper
-from sandbox_service.e2b_local.sandbox import Sandbox
-from sandbox_service.e2b_local.snapshots import SnapshotStore
-from sandbox_service.e2b_local.store import SandboxRecord, SandboxStore
-from sandbox_service.e2b_local.transitions import Transitions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
     from pathlib import Path
 
+    from sandbox_service.e2b_local.fleet.snapshots import Reference, Snapshot
     from sandbox_service.e2b_local.machine import Machine
-    from sandbox_service.e2b_local.snapshots import Reference, Snapshot
 
 logger = logging.getLogger(__name__)
 

@@ -11,13 +11,13 @@ import string
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, Literal
 
-from sandbox_service.e2b_local.paging import Page, cut_page
+from sandbox_service.e2b_local.fleet.paging import Page, cut_page
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
     from sandbox_service.e2b_local.config import Template
-    from sandbox_service.e2b_local.paging import Order, Position
+    from sandbox_service.e2b_local.fleet.paging import Order, Position
 
 _ID_ALPHABET: Final = string.ascii_lowercase + string.digits
 _ID_LENGTH: Final = 20

@@ -6,20 +6,20 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Final
 
-from sandbox_service.e2b_local import copies
 from sandbox_service.e2b_local.envd import Envd
-from sandbox_service.e2b_local.life import Life, SandboxGoneError
+from sandbox_service.e2b_local.fleet import copies
+from sandbox_service.e2b_local.fleet.life import Life, SandboxGoneError
 from sandbox_service.e2b_local.machine import BootFailedError, BootSpec, GuestLostError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from sandbox_service.e2b_local.activity import Activity
+    from sandbox_service.e2b_local.fleet.activity import Activity
+    from sandbox_service.e2b_local.fleet.metering import Meter
+    from sandbox_service.e2b_local.fleet.store import SandboxRecord
     from sandbox_service.e2b_local.http1 import Exchange
     from sandbox_service.e2b_local.machine import Guest, Machine
-    from sandbox_service.e2b_local.metering import Meter
-    from sandbox_service.e2b_local.store import SandboxRecord
 
 logger = logging.getLogger(__name__)
 
