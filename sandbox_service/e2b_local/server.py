@@ -159,10 +159,19 @@ async def _serve(
         ca_bundle=str(tls.bundle),
         faults=rules is not None,
     )
-    limit = config.max_connections_per_sandbox
     faults = _make_faults(fleet, rules)
     control = ControlPlane(fleet, config, domain, faults)
-    server = Server(Gateway(fleet, control, own, info, connection_limit=limit, faults=faults))
+    server = Server(
+        Gateway(
+            fleet,
+            control,
+            own,
+            info,
+            connection_limit=config.max_connections_per_sandbox,
+            any_host=config.api_key is not None,
+            faults=faults,
+        )
+    )
     acceptor = Acceptor(server, tls.context, own.serve)
     try:
         server.begin()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import re
 from dataclasses import dataclass
@@ -49,6 +50,16 @@ class OwnHosts:
         """Whether a name without a port is the domain or below it."""
         name = name.lower().rstrip(".")
         return name == self.domain or name.endswith(f".{self.domain}")
+
+    def name(self, host: str) -> bool:
+        """Whether a host, with a port or without, is one that only we can be meant by.
+
+        Any other may be a name that somebody else's page has let lead to this machine.
+        """
+        name = split_host(host.lower(), 0)[0].rstrip(".")
+        return (
+            not name or _is_address(name) or f".{name}".endswith(".localhost") or self.cover(name)
+        )
 
     def serve(self, name: str, port: int) -> bool:
         """Whether a connection to there ends here: whatever port, if it is the domain's."""
@@ -122,6 +133,7 @@ def _port(text: str) -> int:
     raise RoutingError("Invalid sandbox port")
 
 
+@functools.lru_cache(maxsize=256)
 def _is_address(name: str) -> bool:
     try:
         ipaddress.ip_address(name)
