@@ -22,8 +22,15 @@ class TransferError(Exception):
 
 
 def query_of(exchange: Exchange) -> dict[str, str]:
-    """Return a request's query parameters, the first of each name."""
-    parsed = parse_qs(exchange.query, keep_blank_values=True, max_num_fields=64)
+    """Return a request's query parameters, the first of each name.
+
+    Raises:
+        TransferError: 400: there are more of them than any client sends.
+    """
+    try:
+        parsed = parse_qs(exchange.query, keep_blank_values=True, max_num_fields=64)
+    except ValueError:
+        raise TransferError(400, "too many query parameters") from None
     return {name: values[0] for name, values in parsed.items()}
 
 
