@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
     MessageT = TypeVar("MessageT", bound=Message[Any])
 
+READABLE: Final = ("access-control-allow-origin", "*")
+"""Lets a page in a browser read an answer, as envd does: whoever calls has a token."""
+
 MESSAGE_LIMIT_BYTES: Final = 128 * 1024**2
 END_OF_STREAM: Final = 0x02
 _COMPRESSED: Final = 0x01
@@ -148,9 +151,9 @@ def negotiate(content_type: str | None) -> tuple[Codec, bool] | None:
     return None if codec is None else (codec, streaming)
 
 
-def stream_type(codec: Codec) -> tuple[str, str]:
-    """Return the header field of a stream's answer; clients compare it to the letter."""
-    return "content-type", f"application/connect+{codec.name}"
+def stream_head(codec: Codec) -> list[tuple[str, str]]:
+    """Return the header fields of a stream's answer; clients compare the type to the letter."""
+    return [("content-type", f"application/connect+{codec.name}"), READABLE]
 
 
 def envelope(payload: bytes, flags: int = 0) -> bytes:

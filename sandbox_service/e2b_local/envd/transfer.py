@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
+from sandbox_service.e2b_local.envd.connect import READABLE
 from sandbox_service.e2b_local.envd.paths import UnknownUserError, checked_user
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def known_user(name: str) -> str:
 
 def answer_json(exchange: Exchange, status: int, document: object) -> None:
     """Answer with a JSON document."""
-    headers = [("content-type", "application/json"), ("access-control-allow-origin", "*")]
+    headers = [("content-type", "application/json"), READABLE]
     exchange.respond(status, json.dumps(document).encode(), headers)
 
 
