@@ -1,4 +1,4 @@
-"""The command line: `sandbox-service serve | local | doctor | demo`."""
+"""The command line: `sandbox-service serve | local | doctor | check | demo`."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from sandbox_service import __version__
+from sandbox_service.app.check import HELP as CHECK_HELP
+from sandbox_service.app.check import check
 from sandbox_service.app.errors import StartError
 from sandbox_service.app.local import HELP as LOCAL_HELP
 from sandbox_service.app.local import local
@@ -84,7 +86,7 @@ def _shown_default(field: Any) -> str:  # noqa: ANN401 - pydantic's FieldInfo.
     value = field.get_default(call_default_factory=True)
     if isinstance(value, tuple):
         return ",".join(map(str, value))
-    return "none" if value in (None, "") else str(value)
+    return "none" if value in (None, "", {}) else str(value)
 
 
 def _refuse(error: StartError) -> NoReturn:
@@ -135,6 +137,9 @@ def _doctor(settings: Settings) -> None:
 
 
 cli.command("doctor")(_with_settings(_doctor))
+
+
+cli.command("check", help=CHECK_HELP)(check)
 
 
 @cli.command("demo")

@@ -13,6 +13,8 @@ from typing import Final
 from sandbox_service.app.errors import StartError
 
 _INSTANCES_MAX: Final = 64
+_NAMES: Final = "names"
+_NAMES_MAX: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +24,18 @@ class Instance:
     Attributes:
         name: Of this process, different at every start.
         folder: Nobody else's, but kept for the next process that takes it.
+        predecessors: Names of processes that had this corner and are gone, and
+            after which nobody has tidied up yet.
     """
 
     name: str
     folder: Path
+    predecessors: tuple[str, ...]
     _lock: int
+
+    def tidied_up(self) -> None:
+        """Note that nothing of the predecessors is left."""
+        _write_names(self.folder, (self.name,))
 
     def release(self) -> None:
         """Let the next process have it."""
@@ -52,7 +61,9 @@ def claim(state_dir: Path) -> Instance:
                 os.close(lock)
                 continue
             name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
-            return Instance(name, folder, lock)
+            before = _read_names(folder)
+            _write_names(folder, (*before, name)[-_NAMES_MAX:])
+            return Instance(name, folder, before, lock)
     except OSError as error:
         raise StartError(
             f"The state folder {state_dir} cannot be used: {error.strerror}.",
@@ -62,3 +73,16 @@ def claim(state_dir: Path) -> Instance:
         f"{_INSTANCES_MAX} instances use the state folder {state_dir} already.",
         "Set SANDBOX_STATE_DIR to another one.",
     )
+
+
+def _read_names(folder: Path) -> tuple[str, ...]:
+    try:
+        return tuple((folder / _NAMES).read_text().split())
+    except FileNotFoundError:
+        return ()
+
+
+def _write_names(folder: Path, names: tuple[str, ...]) -> None:
+    new = folder / f"{_NAMES}.new"
+    new.write_text("\n".join(names))
+    new.replace(folder / _NAMES)

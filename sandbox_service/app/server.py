@@ -27,6 +27,7 @@ from sandbox_service.domain.errors import SandboxError
 from sandbox_service.domain.limits import MESSAGE_BYTES_MAX
 from sandbox_service.domain.ports import Catalogue
 from sandbox_service.http.endpoint import HttpEndpoint, application
+from sandbox_service.operations.execs import recover_all
 from sandbox_service.operations.sandboxes import DEPLOYMENT
 from sandbox_service.providers.catalogue import CatalogueError, YamlCatalogue
 from sandbox_service.rpc.call import Calls
@@ -150,8 +151,9 @@ class Server:
         self._stack.push_async_callback(server.stop, 0)
         self._grpc = server
         await self._check_backend(wired)
-        housekeeping = asyncio.create_task(_keep_house(wired))
-        self._stack.callback(housekeeping.cancel)
+        for work in (_keep_house(wired), _recover(wired, instance)):
+            task = asyncio.create_task(work)
+            self._stack.callback(task.cancel)
         await self._set_serving(serving=True)
         host, port = http_socket.getsockname()[:2]
         return Listening(grpc_address, f"{host}:{port}", backend)
@@ -237,6 +239,17 @@ async def _keep_house(wired: Wired) -> None:
             await wired.operations.sandboxes.keep_house()
         except SandboxError as error:
             _log.warning("housekeeping.failed", reason=error.reason, message=str(error))
+
+
+async def _recover(wired: Wired, instance: instances.Instance) -> None:
+    """Take over from the processes that had this instance's place before."""
+    operations = wired.operations
+    try:
+        records = await operations.sandboxes.live()
+        if await recover_all(operations.execs, records, instance.predecessors):
+            instance.tidied_up()
+    except SandboxError as error:
+        _log.warning("recovery.failed", reason=error.reason, message=str(error))
 
 
 async def serve(settings: Settings, on_listening: Any = None) -> None:  # noqa: ANN401 - a callable or None.

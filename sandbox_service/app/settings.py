@@ -15,6 +15,7 @@ from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from sandbox_service.domain.limits import MIB, Limits
+from sandbox_service.domain.policy import Action, Mode, PolicyTerms
 
 
 def default_state_dir() -> Path:
@@ -80,6 +81,41 @@ class Settings(BaseSettings):
     journal_bytes_max: int = Field(
         8 * MIB, ge=64 * 1024, description="Output kept per exec for its readers."
     )
+    journals_bytes_max: int = Field(
+        512 * MIB, ge=MIB, description="Output kept for readers of all execs together."
+    )
+    ended_execs_max: int = Field(
+        1024, ge=0, description="Execs whose results are kept after their end."
+    )
+    ended_exec_seconds: int = Field(
+        900, ge=0, description="How long an exec's output and result are kept after its end."
+    )
+    spool_bytes: int = Field(
+        64 * MIB,
+        ge=4096,
+        le=1024 * MIB,
+        description="Output of each stream that a DURABLE exec keeps in its sandbox.",
+    )
+    advertised_address: str = Field(
+        "", description="Where other instances' callers reach this one: host:port. Empty: nowhere."
+    )
+    policy_mode: Mode = Field(
+        Mode.DENY,
+        description="The code policy's strictest action: off, allow (tells), warn or deny. "
+        "It is a lint; isolation is the boundary.",
+    )
+    policy_tenants: Annotated[dict[str, Mode], NoDecode] = Field(
+        {}, description="Another mode for some tenants: acme=off,other=warn."
+    )
+    policy_rules: Path | None = Field(
+        None, description="A folder of ast-grep rules (*.yaml) instead of the shipped ones."
+    )
+    policy_unchecked: Literal["allow", "warn", "deny"] = Field(
+        "warn", description="What is done about code that the policy cannot check."
+    )
+    policy_bytes_max: int = Field(
+        256 * 1024, ge=1024, description="The largest code that the policy checks, in bytes."
+    )
     sync_files_max: int = Field(200_000, ge=1, description="Entries in one SyncFiles call.")
     sync_bytes_max: int = Field(
         8 * 1024 * MIB, ge=1, description="Bytes of content in one SyncFiles call."
@@ -124,12 +160,32 @@ class Settings(BaseSettings):
         except ValueError as error:
             raise ValueError(f"{error}; write networks such as 10.0.0.0/8,::1/128") from None
 
+    @field_validator("policy_tenants", mode="before")
+    @classmethod
+    def _split_modes(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        pairs = [part.strip().rpartition("=") for part in value.split(",") if part.strip()]
+        if not all(tenant.strip() for tenant, _, _ in pairs):
+            raise ValueError("write tenants and modes such as acme=off,other=warn")
+        return {tenant.strip(): mode.strip() for tenant, _, mode in pairs}
+
     @property
     def embedded(self) -> bool:
         """Whether the embedded backend is to be started."""
         if self.backend == "auto":
             return not self.e2b_api_key.get_secret_value()
         return self.backend == "embedded"
+
+    @property
+    def policy(self) -> PolicyTerms:
+        """What is decided about the code policy."""
+        return PolicyTerms(
+            mode=self.policy_mode,
+            tenants=self.policy_tenants,
+            unchecked=Action[self.policy_unchecked.upper()],
+            bytes_max=self.policy_bytes_max,
+        )
 
     @property
     def limits(self) -> Limits:
@@ -140,6 +196,10 @@ class Settings(BaseSettings):
             execs_per_sandbox=self.execs_per_sandbox_max,
             execs=self.execs_max,
             journal_bytes=self.journal_bytes_max,
+            journals_bytes=self.journals_bytes_max,
+            ended_execs=self.ended_execs_max,
+            ended_exec_retention=timedelta(seconds=self.ended_exec_seconds),
+            spool_bytes=self.spool_bytes,
             sync_files=self.sync_files_max,
             sync_bytes=self.sync_bytes_max,
         )

@@ -13,6 +13,7 @@ from sandbox_service import __version__
 from sandbox_service.app.clock import SystemClock
 from sandbox_service.app.errors import StartError
 from sandbox_service.app.instance import Instance
+from sandbox_service.app.policy_process import PolicyProcesses
 from sandbox_service.app.settings import Settings
 from sandbox_service.app.supervisor import BackendReady
 from sandbox_service.domain.errors import SandboxError
@@ -20,10 +21,13 @@ from sandbox_service.domain.files import SyncReceipt
 from sandbox_service.domain.ports import BackendInfo, Catalogue, SandboxProvider, Store
 from sandbox_service.operations.capabilities import Capabilities
 from sandbox_service.operations.create import Create
+from sandbox_service.operations.exec_start import ThisInstance
 from sandbox_service.operations.execs import Execs
 from sandbox_service.operations.file_sync import FileSync
 from sandbox_service.operations.lifecycle import Lifecycle
 from sandbox_service.operations.planning import Planner
+from sandbox_service.operations.policy.code_policy import CodePolicy
+from sandbox_service.operations.policy.rules import RulesError, RuleSet
 from sandbox_service.operations.previews import Previews
 from sandbox_service.operations.reloads import Reloads
 from sandbox_service.operations.sandboxes import Sandboxes
@@ -85,7 +89,8 @@ async def wire(
     )
     stack.push_async_callback(provider.aclose)
 
-    operations = _operations(settings, instance, catalogue, store, provider, metrics)
+    policy = _policy(settings, metrics, stack)
+    operations = _operations(settings, instance, catalogue, store, provider, metrics, policy)
     return Wired(operations=operations, metrics=metrics, traces=traces, provider=provider)
 
 
@@ -96,10 +101,12 @@ def _operations(
     store: Store,
     provider: SandboxProvider,
     metrics: Metrics,
+    policy: CodePolicy,
 ) -> Operations:
     limits, clock = settings.limits, SystemClock()
     sandboxes = Sandboxes(store, provider, clock, metrics, settings.deployment)
-    execs = Execs(provider, catalogue, limits, clock, metrics)
+    here = ThisInstance(instance.name, settings.advertised_address)
+    execs = Execs(provider, catalogue, limits, clock, metrics, here, policy)
     sandboxes.on_ended(execs.forget)
     previews = Previews(provider, sandboxes)
     planner = Planner(provider, catalogue, limits)
@@ -119,8 +126,22 @@ def _operations(
             version=__version__,
             deployment=settings.deployment,
             instance=instance.name,
+            policy=settings.policy_mode,
         ),
     )
+
+
+def _policy(settings: Settings, metrics: Metrics, stack: AsyncExitStack) -> CodePolicy:
+    try:
+        rules = RuleSet.load(settings.policy_rules)
+    except RulesError as error:
+        raise StartError(
+            f"The code policy cannot be used: {error}.",
+            "Correct the folder that SANDBOX_POLICY_RULES names.",
+        ) from error
+    checker = PolicyProcesses(rules)
+    stack.push_async_callback(checker.aclose)
+    return CodePolicy(rules, checker, settings.policy, metrics)
 
 
 async def _open_store(settings: Settings, instance: Instance) -> Store:

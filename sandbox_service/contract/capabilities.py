@@ -15,6 +15,7 @@ from sandbox_service.domain.limits import (
     TOMBSTONE_RETENTION,
     Limits,
 )
+from sandbox_service.domain.policy import Mode
 from sandbox_service.domain.ports import BackendInfo
 from sandbox_service.operations.capabilities import Told
 
@@ -27,15 +28,13 @@ _PARTLY = {
     "miosa.sandbox.v1.SandboxService/Create": (
         "Not yet: lease, profile, idle_timeout, artifact_globs, network rules, disk_bytes."
     ),
-    "miosa.sandbox.v1.SandboxService/Exec": (
-        "Not yet: terminals, streamed input, DETACHED and DURABLE, reader_grace, artifact_globs; "
-        "an exec_id that was used is refused, not read along with."
-    ),
+    "miosa.sandbox.v1.SandboxService/Exec": "Not yet: artifact_globs, auto_resume.",
     "miosa.sandbox.v1.SandboxService/SyncFiles": (
         "Not yet: files named as unchanged, excludes with !, a reload that runs on."
     ),
     "miosa.sandbox.v1.SandboxService/Destroy": "Not yet: archives.",
 }
+_POLICED = {f"miosa.sandbox.v1.SandboxService/{name}" for name in ("Create", "Exec", "SyncFiles")}
 _NOT_HERE = "This backend cannot do it."
 
 
@@ -70,13 +69,21 @@ def response(told: Told, served: Mapping[str, bool]) -> capabilities_pb2.GetCapa
         languages=told.languages,
         rpcs=[
             capabilities_pb2.RpcInfo(
-                name=name, implemented=yes, note=_PARTLY.get(name, "") if yes else _LATER
+                name=name, implemented=yes, note=_rpc_note(name, told.policy) if yes else _LATER
             )
             for name, yes in served.items()
         ],
         features=_features(backend),
         sandboxes_survive_restart=backend.survives_restart,
     )
+
+
+def _rpc_note(name: str, policy: Mode) -> str:
+    """Return what does not work of an RPC that is served."""
+    notes = [_PARTLY.get(name, "")]
+    if name in _POLICED and policy is Mode.DENY:
+        notes.append("A code policy denies some programs; it is a lint, isolation is the boundary.")
+    return " ".join(filter(None, notes))
 
 
 def _limits(limits: Limits) -> capabilities_pb2.Limits:
@@ -91,6 +98,7 @@ def _limits(limits: Limits) -> capabilities_pb2.Limits:
         max_sync_entries=limits.sync_files,
         max_sync_bytes=limits.sync_bytes,
         journal_bytes=limits.journal_bytes,
+        default_spool_bytes=limits.spool_bytes,
         idempotency_retention=times.duration(INTENT_RETENTION),
         tombstone_retention=times.duration(TOMBSTONE_RETENTION),
     )
@@ -100,6 +108,8 @@ def _features(backend: BackendInfo) -> list[capabilities_pb2.FeatureInfo]:
     supported = {
         "PREVIEW_TOKEN": True,
         "RESOURCE_USAGE": True,
+        "PTY": True,
+        "DURABLE_EXEC": True,
         "RAW_TEMPLATES": True,
         "INTERNET": backend.internet,
         "NETWORK_POLICY": backend.internet_denial,

@@ -10,8 +10,8 @@ from google.protobuf.message import Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from miosa.sandbox.v1 import setup_pb2
 
-from sandbox_service.contract import enums
-from sandbox_service.domain import errors
+from sandbox_service.contract import enums, policy
+from sandbox_service.domain import errors, exec_errors
 from sandbox_service.domain.setup import SetupFailure
 
 ERROR_DOMAIN: Final = "sandbox.miosa.dev"
@@ -21,6 +21,7 @@ _DETAILS_BYTES_MAX: Final = 4096
 """Trailers are limited: a status with all its details stays below this."""
 
 _BAD_REQUEST_BYTES_MAX: Final = 2048
+_VERDICT_BYTES_MAX: Final = 2560
 _TEXT_BYTES_MAX: Final = 256
 
 CODES: Final[Mapping[type[errors.SandboxError], int]] = {
@@ -36,15 +37,21 @@ CODES: Final[Mapping[type[errors.SandboxError], int]] = {
     errors.UnauthenticatedError: code_pb2.UNAUTHENTICATED,
     errors.TenantRequiredError: code_pb2.UNAUTHENTICATED,
     errors.PermissionDeniedError: code_pb2.PERMISSION_DENIED,
+    errors.PolicyDeniedError: code_pb2.PERMISSION_DENIED,
     errors.SandboxNotFoundError: code_pb2.NOT_FOUND,
     errors.TemplateNotFoundError: code_pb2.NOT_FOUND,
     errors.FileNotFoundInSandboxError: code_pb2.NOT_FOUND,
+    exec_errors.ExecNotFoundError: code_pb2.NOT_FOUND,
     errors.IdempotencyKeyReusedError: code_pb2.ALREADY_EXISTS,
-    errors.ExecIdReusedError: code_pb2.ALREADY_EXISTS,
+    exec_errors.ExecIdReusedError: code_pb2.ALREADY_EXISTS,
     errors.SyncIdReusedError: code_pb2.ALREADY_EXISTS,
     errors.SandboxEndedError: code_pb2.FAILED_PRECONDITION,
     errors.SandboxPausedError: code_pb2.FAILED_PRECONDITION,
     errors.SandboxNotReadyError: code_pb2.FAILED_PRECONDITION,
+    exec_errors.ExecNotRunningError: code_pb2.FAILED_PRECONDITION,
+    exec_errors.ExecOnOtherInstanceError: code_pb2.FAILED_PRECONDITION,
+    exec_errors.NotATerminalError: code_pb2.FAILED_PRECONDITION,
+    exec_errors.InputClosedError: code_pb2.FAILED_PRECONDITION,
     errors.SetupFailedError: code_pb2.FAILED_PRECONDITION,
     errors.DirectoryNotFoundError: code_pb2.FAILED_PRECONDITION,
     errors.UserNotFoundError: code_pb2.FAILED_PRECONDITION,
@@ -53,15 +60,17 @@ CODES: Final[Mapping[type[errors.SandboxError], int]] = {
     errors.LifetimeNotExtendedError: code_pb2.FAILED_PRECONDITION,
     errors.ResourcesUnsatisfiableError: code_pb2.FAILED_PRECONDITION,
     errors.PolicyNotEnforceableError: code_pb2.FAILED_PRECONDITION,
-    errors.TooManyExecsError: code_pb2.RESOURCE_EXHAUSTED,
+    exec_errors.TooManyExecsError: code_pb2.RESOURCE_EXHAUSTED,
     errors.QuotaExceededError: code_pb2.RESOURCE_EXHAUSTED,
     errors.BackendQuotaExceededError: code_pb2.RESOURCE_EXHAUSTED,
     errors.BackendRateLimitedError: code_pb2.RESOURCE_EXHAUSTED,
     errors.DiskFullError: code_pb2.RESOURCE_EXHAUSTED,
+    exec_errors.PositionOutOfRangeError: code_pb2.OUT_OF_RANGE,
     errors.RootDigestMismatchError: code_pb2.ABORTED,
     errors.GenerationMismatchError: code_pb2.ABORTED,
     errors.OutcomeUnknownError: code_pb2.ABORTED,
     errors.VerifyFailedError: code_pb2.DATA_LOSS,
+    exec_errors.ExecLostError: code_pb2.DATA_LOSS,
     errors.BackendUnavailableError: code_pb2.UNAVAILABLE,
     errors.StoreUnavailableError: code_pb2.UNAVAILABLE,
     errors.DrainingError: code_pb2.UNAVAILABLE,
@@ -105,6 +114,8 @@ def _details(error: errors.SandboxError) -> list[Message]:
         details.append(retry)
     if isinstance(error, errors.InvalidRequestError) and error.violations:
         details.append(_bad_request(error))
+    if isinstance(error, errors.PolicyDeniedError):
+        details.append(policy.verdict(error.verdict, bytes_max=_VERDICT_BYTES_MAX))
     if isinstance(error, errors.SetupFailedError):
         details.append(setup_failure(error.failure))
     if isinstance(error, errors.QuotaExceededError | errors.BackendQuotaExceededError):

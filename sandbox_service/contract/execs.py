@@ -6,22 +6,28 @@ from datetime import timedelta
 
 from miosa.sandbox.v1 import exec_event_pb2, exec_options_pb2, exec_pb2, outcome_pb2, program_pb2
 
-from sandbox_service.contract import enums, times
+from sandbox_service.contract import enums, policy, times
 from sandbox_service.contract.digests import request_digests
-from sandbox_service.contract.refusals import refuse_fields, unserved
+from sandbox_service.contract.refusals import refuse_fields
 from sandbox_service.domain import paths
 from sandbox_service.domain.execs import (
     Argv,
     ExecSpec,
+    ExecState,
     ExecSummary,
     Exited,
     Gap,
+    GapCause,
     Heartbeat,
     OnOutputLimit,
     Output,
     OutputCount,
+    Position,
     Positioned,
+    ProcessUsage,
     Program,
+    PtySize,
+    Retention,
     ShellCommand,
     SourceCode,
     Started,
@@ -32,6 +38,30 @@ _STREAMS = {
     Stream.STDOUT: exec_event_pb2.OUTPUT_STREAM_STDOUT,
     Stream.STDERR: exec_event_pb2.OUTPUT_STREAM_STDERR,
     Stream.PTY: exec_event_pb2.OUTPUT_STREAM_PTY,
+}
+
+
+_RETENTIONS = {
+    exec_options_pb2.RETENTION_UNSPECIFIED: Retention.ATTACHED,
+    exec_options_pb2.RETENTION_ATTACHED: Retention.ATTACHED,
+    exec_options_pb2.RETENTION_DETACHED: Retention.DETACHED,
+    exec_options_pb2.RETENTION_DURABLE: Retention.DURABLE,
+}
+_TO_RETENTIONS = {
+    Retention.ATTACHED: exec_options_pb2.RETENTION_ATTACHED,
+    Retention.DETACHED: exec_options_pb2.RETENTION_DETACHED,
+    Retention.DURABLE: exec_options_pb2.RETENTION_DURABLE,
+}
+_STATES = {
+    ExecState.RUNNING: exec_pb2.EXEC_STATE_RUNNING,
+    ExecState.EXITED: exec_pb2.EXEC_STATE_EXITED,
+    ExecState.LOST: exec_pb2.EXEC_STATE_LOST,
+}
+_FROM_STATES = {value: name for name, value in _STATES.items()}
+_GAP_CAUSES = {
+    GapCause.EVICTED: exec_event_pb2.GAP_CAUSE_EVICTED,
+    GapCause.DISCONNECTED: exec_event_pb2.GAP_CAUSE_DISCONNECTED,
+    GapCause.SPOOL_LIMIT: exec_event_pb2.GAP_CAUSE_SPOOL_LIMIT,
 }
 
 
@@ -54,17 +84,12 @@ def exec_spec(message: exec_pb2.ExecRequest) -> ExecSpec:
         NotImplementedYetError: It asks for what this version does not serve.
         InvalidPathError: `cwd` is no absolute path.
     """
-    refuse_fields(message, "pty", "spool_limit", "artifact_globs", "reconnect_limit", "auto_resume")
-    if message.retention not in (0, exec_options_pb2.RETENTION_ATTACHED):
-        raise unserved("retention")
-    if times.optional_duration(message, "reader_grace"):
-        raise unserved("reader_grace")
-    stdin = None
-    if message.HasField("stdin"):
-        if message.stdin.mode == exec_options_pb2.STDIN_MODE_STREAM:
-            raise unserved("stdin.mode")
-        wanted = message.stdin.mode == exec_options_pb2.STDIN_MODE_BYTES or message.stdin.data
-        stdin = message.stdin.data if wanted else None
+    refuse_fields(message, "artifact_globs", "auto_resume")
+    retention = _RETENTIONS[message.retention]
+    block = message.overflow == exec_options_pb2.OVERFLOW_BLOCK
+    if message.overflow == exec_options_pb2.OVERFLOW_UNSPECIFIED:
+        block = retention is Retention.ATTACHED
+    stdin, stdin_open = _stdin(message)
     kill = message.on_output_limit == exec_options_pb2.ON_OUTPUT_LIMIT_KILL
     return ExecSpec(
         program=program(message.program),
@@ -75,24 +100,56 @@ def exec_spec(message: exec_pb2.ExecRequest) -> ExecSpec:
         user=message.user,
         timeout=times.optional_duration(message, "timeout"),
         stdin=stdin,
+        stdin_open=stdin_open,
+        pty=pty_size(message.pty) if message.HasField("pty") else None,
+        retention=retention,
+        reader_grace=times.optional_duration(message, "reader_grace") or timedelta(0),
         kill_grace=times.optional_duration(message, "kill_grace"),
         output_limit_bytes=message.output_limit if message.HasField("output_limit") else None,
         on_output_limit=OnOutputLimit.KILL if kill else OnOutputLimit.TRUNCATE,
-        block=message.overflow != exec_options_pb2.OVERFLOW_GAP,
+        block=block,
         heartbeat_interval=times.optional_duration(message, "heartbeat_interval"),
+        spool_limit_bytes=message.spool_limit if message.HasField("spool_limit") else None,
+        reconnect_limit=times.optional_duration(message, "reconnect_limit"),
     )
 
 
-def event(positioned: Positioned, seq: int) -> exec_event_pb2.ExecEvent:
+def _stdin(message: exec_pb2.ExecRequest) -> tuple[bytes | None, bool]:
+    """Return the first input, and whether more is to come."""
+    stdin = message.stdin
+    mode = stdin.mode
+    if message.HasField("pty") or mode == exec_options_pb2.STDIN_MODE_STREAM:
+        return stdin.data or None, True
+    if mode == exec_options_pb2.STDIN_MODE_BYTES or stdin.data:
+        return stdin.data, False
+    return None, False
+
+
+def pty_size(message: exec_options_pb2.PtySize) -> PtySize:
+    """Return the size of a terminal."""
+    return PtySize(message.cols, message.rows)
+
+
+def position(message: exec_pb2.AttachRequest) -> Position | None:
+    """Return where a reader is to begin. None: at the beginning."""
+    if not message.HasField("position"):
+        return None
+    asked = message.position
+    return Position(asked.stdout_offset, asked.stderr_offset)
+
+
+def state(message: exec_pb2.ListExecsRequest) -> ExecState | None:
+    """Return the state that execs are to be in. None: any."""
+    return _FROM_STATES.get(message.state)
+
+
+def event(positioned: Positioned) -> exec_event_pb2.ExecEvent:
     """Return an exec's event as the contract has it."""
     it = positioned.event
     message = exec_event_pb2.ExecEvent(
-        seq=seq,
+        seq=positioned.seq,
         time=times.timestamp(positioned.time),
-        position=exec_event_pb2.Position(
-            stdout_offset=positioned.position.stdout_offset,
-            stderr_offset=positioned.position.stderr_offset,
-        ),
+        position=_position(positioned.position),
     )
     match it:
         case Output():
@@ -100,12 +157,13 @@ def event(positioned: Positioned, seq: int) -> exec_event_pb2.ExecEvent:
             message.output.data = it.data
             message.output.offset = it.offset
         case Heartbeat():
-            message.heartbeat.connection = exec_event_pb2.BACKEND_CONNECTION_CONNECTED
+            _fill_heartbeat(message.heartbeat, it)
         case Gap():
             message.gap.stream = _STREAMS[it.stream]
             message.gap.offset = it.offset
-            message.gap.missing_bytes = it.size
-            message.gap.cause = exec_event_pb2.GAP_CAUSE_EVICTED
+            if it.size is not None:
+                message.gap.missing_bytes = it.size
+            message.gap.cause = _GAP_CAUSES[it.cause]
         case Started():
             message.started.CopyFrom(_started(it))
         case Exited():
@@ -114,43 +172,61 @@ def event(positioned: Positioned, seq: int) -> exec_event_pb2.ExecEvent:
 
 
 def summary(it: ExecSummary) -> exec_pb2.ExecSummary:
-    """Return a running exec as the contract lists it."""
+    """Return an exec as the contract lists it."""
     return exec_pb2.ExecSummary(
         exec_id=it.exec_id,
-        state=exec_pb2.EXEC_STATE_RUNNING,
+        state=_STATES[it.state],
         program=it.program,
         start_time=times.timestamp(it.start_time),
         pid=it.pid,
-        retention=exec_options_pb2.RETENTION_ATTACHED,
-        position=exec_event_pb2.Position(
-            stdout_offset=it.stdout_bytes, stderr_offset=it.stderr_bytes
-        ),
-        readers=1,
+        retention=_TO_RETENTIONS[it.retention],
+        pty=it.pty,
+        position=_position(it.position),
+        readers=it.readers,
+        exited=None if it.exited is None else _exited(it.exited),
     )
 
 
+def _position(it: Position) -> exec_event_pb2.Position:
+    return exec_event_pb2.Position(stdout_offset=it.stdout_offset, stderr_offset=it.stderr_offset)
+
+
+def _fill_heartbeat(message: exec_event_pb2.ExecHeartbeat, it: Heartbeat) -> None:
+    if it.disconnect_time is None:
+        message.connection = exec_event_pb2.BACKEND_CONNECTION_CONNECTED
+    else:
+        message.connection = exec_event_pb2.BACKEND_CONNECTION_RECONNECTING
+        message.disconnect_time.CopyFrom(times.timestamp(it.disconnect_time))
+
+
 def _started(it: Started) -> exec_event_pb2.ExecStarted:
-    spec = it.spec
     message = exec_event_pb2.ExecStarted(
         exec_id=it.exec_id,
         pid=it.pid,
         start_time=times.timestamp(it.start_time),
-        cwd=spec.cwd,
-        user=spec.user,
+        reused=it.reused,
+        cwd=it.cwd,
+        user=it.user,
         timeout=times.duration(it.timeout),
         timeout_clamped=it.timeout_clamped,
-        retention=exec_options_pb2.RETENTION_ATTACHED,
-        reader_grace=times.duration(timedelta(0)),
+        retention=_TO_RETENTIONS[it.retention],
+        reader_grace=times.duration(it.reader_grace),
         kill_grace=times.duration(it.kill_grace),
-        overflow=exec_options_pb2.OVERFLOW_BLOCK if spec.block else exec_options_pb2.OVERFLOW_GAP,
+        overflow=exec_options_pb2.OVERFLOW_BLOCK if it.block else exec_options_pb2.OVERFLOW_GAP,
         journal_limit=it.journal_bytes,
+        spool_limit=it.spool_limit_bytes,
         heartbeat_interval=times.duration(it.heartbeat_interval),
+        reconnect_limit=times.duration(it.reconnect_limit),
+        instance=it.instance,
+        verdict=policy.verdict(it.verdict),
     )
-    if spec.output_limit_bytes is not None:
-        message.output_limit = spec.output_limit_bytes
+    if it.pty is not None:
+        message.pty.cols, message.pty.rows = it.pty.cols, it.pty.rows
+    if it.output_limit_bytes is not None:
+        message.output_limit = it.output_limit_bytes
         message.on_output_limit = (
             exec_options_pb2.ON_OUTPUT_LIMIT_KILL
-            if spec.on_output_limit is OnOutputLimit.KILL
+            if it.on_output_limit is OnOutputLimit.KILL
             else exec_options_pb2.ON_OUTPUT_LIMIT_TRUNCATE
         )
     return message
@@ -172,7 +248,7 @@ def _exited(it: Exited) -> exec_event_pb2.ExecExited:
         signal=it.signal or None,
         end_time=times.timestamp(it.end_time),
         output_still_open=it.output_still_open,
-        totals=[_totals(Stream.STDOUT, it.stdout), _totals(Stream.STDERR, it.stderr)],
+        totals=[_totals(stream, count) for stream, count in it.counts.items()],
         truncated=it.truncated,
         timings=[
             outcome_pb2.PhaseTiming(phase=name, duration=times.seconds(took))
@@ -180,7 +256,15 @@ def _exited(it: Exited) -> exec_event_pb2.ExecExited:
             if took is not None
         ],
         survivor_pids=it.survivors,
+        usage=None if it.usage is None else _usage(it.usage),
         message=it.message,
+    )
+
+
+def _usage(it: ProcessUsage) -> exec_event_pb2.ExecUsage:
+    return exec_event_pb2.ExecUsage(
+        cpu_time=None if it.cpu_time is None else times.duration(it.cpu_time),
+        max_resident_bytes=it.max_resident_bytes,
     )
 
 

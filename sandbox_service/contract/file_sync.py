@@ -10,7 +10,7 @@ from typing import Final
 
 from miosa.sandbox.v1 import file_sync_pb2, outcome_pb2
 
-from sandbox_service.contract import enums, execs, times
+from sandbox_service.contract import enums, execs, policy, times
 from sandbox_service.contract.refusals import refuse_fields, unserved
 from sandbox_service.domain import paths
 from sandbox_service.domain.errors import InvalidStreamError
@@ -205,6 +205,7 @@ def _reload_result(it: Reloaded) -> file_sync_pb2.ReloadResult:
         signal=exited.signal or None,
         output_tail=it.output_tail,
         duration=times.duration(it.took),
+        verdict=policy.verdict(it.verdict),
     )
 
 

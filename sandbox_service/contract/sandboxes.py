@@ -15,7 +15,7 @@ from miosa.sandbox.v1 import (
     setup_pb2,
 )
 
-from sandbox_service.contract import enums, execs, times
+from sandbox_service.contract import enums, execs, policy, times
 from sandbox_service.contract.digests import request_digests
 from sandbox_service.contract.errors import setup_failure
 from sandbox_service.contract.refusals import refuse_fields
@@ -258,13 +258,17 @@ def _setup_step(step: setup_pb2.SetupStep, field: str) -> SetupStep:
 
 
 def _setup_result(it: SetupResult) -> setup_pb2.SetupResult:
-    return setup_pb2.SetupResult(
+    message = setup_pb2.SetupResult(
         name=it.name,
         exec_id=it.exec_id,
-        state=setup_pb2.SETUP_STATE_SUCCEEDED,
-        exit_code=0,
-        duration=times.duration(it.duration),
+        state=setup_pb2.SETUP_STATE_PENDING,
+        verdict=policy.verdict(it.verdict),
     )
+    if it.duration is not None:
+        message.state = setup_pb2.SETUP_STATE_SUCCEEDED
+        message.exit_code = 0
+        message.duration.CopyFrom(times.duration(it.duration))
+    return message
 
 
 def _wanted_resources(message: create_pb2.CreateRequest) -> Resources | None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import ClassVar
 
+from sandbox_service.domain.policy import Action, Verdict
 from sandbox_service.domain.setup import SetupFailure
 
 
@@ -241,6 +242,34 @@ class ResourcesUnsatisfiableError(SandboxError):
     reason = "RESOURCES_UNSATISFIABLE"
 
 
+class PolicyDeniedError(SandboxError):
+    """The code policy denies the program, and nothing was started. Change the program."""
+
+    reason = "POLICY_DENIED"
+
+    def __init__(
+        self, message: str, verdict: Verdict, *, metadata: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(message, metadata=metadata)
+        self.verdict = verdict
+
+    @classmethod
+    def of(cls, verdict: Verdict, what: str) -> PolicyDeniedError:
+        """Name the first thing that is denied, and every rule that denies."""
+        denying = [it for it in verdict.findings if it.action is Action.DENY]
+        first = denying[0]
+        more = f", and {len(denying) - 1} more" if len(denying) > 1 else ""
+        return cls(
+            f"The code policy denies {what}: {first.message} "
+            f"(rule {first.rule_id}, line {first.line}{more}) Nothing was started.",
+            verdict,
+            metadata={
+                "rule_ids": ",".join(dict.fromkeys(it.rule_id for it in denying)),
+                "enforced_by": "SERVICE",
+            },
+        )
+
+
 class PolicyNotEnforceableError(SandboxError):
     """The backend cannot enforce the policy that was asked for, so it is refused."""
 
@@ -248,18 +277,6 @@ class PolicyNotEnforceableError(SandboxError):
 
 
 # Execs and files.
-
-
-class ExecIdReusedError(SandboxError):
-    """An exec of that id ran or runs in that sandbox. It is never run twice."""
-
-    reason = "EXEC_ID_REUSED"
-
-
-class TooManyExecsError(SandboxError):
-    """As many execs run as may run at once."""
-
-    reason = "TOO_MANY_EXECS"
 
 
 class FileNotFoundInSandboxError(SandboxError):

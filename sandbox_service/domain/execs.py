@@ -6,6 +6,9 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Final
+
+from sandbox_service.domain.policy import UNCHECKED, Verdict
 
 
 class Stream(enum.IntEnum):
@@ -14,6 +17,10 @@ class Stream(enum.IntEnum):
     STDOUT = 1
     STDERR = 2
     PTY = 3
+
+
+NO_BYTES: Final[Mapping[Stream, int]] = dict.fromkeys(Stream, 0)
+"""Nothing of any stream: to be copied, for going through an enum takes long."""
 
 
 class Cause(enum.StrEnum):
@@ -44,6 +51,38 @@ class OnOutputLimit(enum.StrEnum):
 
     TRUNCATE = "truncate"
     KILL = "kill"
+
+
+@dataclass(frozen=True, slots=True)
+class PtySize:
+    """The size of a terminal, in characters."""
+
+    cols: int
+    rows: int
+
+
+class Retention(enum.StrEnum):
+    """What it means for an exec that nobody reads it."""
+
+    ATTACHED = "attached"
+    DETACHED = "detached"
+    DURABLE = "durable"
+
+
+class GapCause(enum.StrEnum):
+    """Why output is missing."""
+
+    EVICTED = "evicted"
+    DISCONNECTED = "disconnected"
+    SPOOL_LIMIT = "spool_limit"
+
+
+class ExecState(enum.StrEnum):
+    """Where an exec is in its life."""
+
+    RUNNING = "running"
+    EXITED = "exited"
+    LOST = "lost"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +122,19 @@ class ExecSpec:
         cwd: Absolute. Empty: the user's home.
         user: Empty: the template's default user.
         timeout: From start to kill. None: until the lifetime ends.
-        stdin: Bytes to write to the program, then end of input. None: no input.
+        stdin: The first bytes of its input. None: no input, unless more is to come.
+        stdin_open: More input comes later; else its end follows `stdin`.
+        pty: The size of its terminal. None: it has none.
+        retention: What it means that nobody reads it.
+        reader_grace: How long an ATTACHED exec lives on without a reader.
         kill_grace: Between TERM and KILL. None: the service's default.
         output_limit_bytes: For both streams together. None: no limit.
         block: When nobody reads, the program waits; else the oldest output goes.
+        spool_limit_bytes: How many of the first bytes of each stream a DURABLE
+            exec keeps in the sandbox. None: the service's default.
+        reconnect_limit: How long the backend may be out of reach. None: the
+            service's default.
+        verdict: What the code policy says. None: it has not been asked yet.
     """
 
     program: Program
@@ -97,11 +145,18 @@ class ExecSpec:
     user: str = ""
     timeout: timedelta | None = None
     stdin: bytes | None = field(default=None, repr=False)
+    stdin_open: bool = False
+    pty: PtySize | None = None
+    retention: Retention = Retention.ATTACHED
+    reader_grace: timedelta = timedelta(0)
     kill_grace: timedelta | None = None
     output_limit_bytes: int | None = None
     on_output_limit: OnOutputLimit = OnOutputLimit.TRUNCATE
     block: bool = True
     heartbeat_interval: timedelta | None = None
+    spool_limit_bytes: int | None = None
+    reconnect_limit: timedelta | None = None
+    verdict: Verdict | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,19 +173,37 @@ class Started:
 
     Attributes:
         pid: Its process id inside the sandbox.
+        reused: An earlier call started it; this one reads along.
+        cwd, user: As they were asked for.
         timeout: When it will be killed, counted from the start.
         timeout_clamped: More was asked for than the lifetime leaves.
+        journal_bytes: How many of the last bytes of output are kept.
+        spool_limit_bytes: Set with DURABLE only.
+        instance: Where other instances reach the one that holds the output.
+        verdict: What the code policy said of its program.
     """
 
     exec_id: str
     pid: int
     start_time: datetime
+    reused: bool = False
+    cwd: str
+    user: str
     timeout: timedelta
     timeout_clamped: bool
+    retention: Retention
+    reader_grace: timedelta
     kill_grace: timedelta
-    heartbeat_interval: timedelta
+    block: bool
     journal_bytes: int
-    spec: ExecSpec
+    spool_limit_bytes: int | None
+    output_limit_bytes: int | None
+    on_output_limit: OnOutputLimit
+    pty: PtySize | None
+    heartbeat_interval: timedelta
+    reconnect_limit: timedelta
+    instance: str = ""
+    verdict: Verdict = UNCHECKED
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,22 +223,30 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """The exec is alive and has written nothing new."""
+    """The exec is alive and has written nothing new.
+
+    Attributes:
+        disconnect_time: Since when the backend cannot be reached. None: it can.
+    """
+
+    disconnect_time: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Output that this reader will not see: the journal no longer holds it.
+    """Output that this reader will not see.
 
     Attributes:
         stream: Whose.
         offset: Of the first missing byte.
-        size: How many are missing.
+        size: How many are missing. None: nobody knows; offsets go on without them.
+        cause: Why.
     """
 
     stream: Stream
     offset: int
-    size: int
+    size: int | None
+    cause: GapCause = GapCause.EVICTED
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +255,19 @@ class OutputCount:
 
     produced_bytes: int = 0
     delivered_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessUsage:
+    """What a program's processes used. None: not known.
+
+    Attributes:
+        cpu_time: In user and kernel mode.
+        max_resident_bytes: The most that one process held.
+    """
+
+    cpu_time: timedelta | None = None
+    max_resident_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -207,6 +301,8 @@ class Exited:
         truncated: The output limit was reached and more was written.
         survivors: Process ids of this exec that outlived its kill.
         message: One sentence for people, when the cause is not an exit.
+        counts: What became of each stream that the program had.
+        usage: None: the backend does not tell.
     """
 
     exec_id: str
@@ -219,9 +315,14 @@ class Exited:
     survivors: tuple[int, ...] = ()
     message: str = ""
     end_time: datetime
-    stdout: OutputCount = field(default_factory=OutputCount)
-    stderr: OutputCount = field(default_factory=OutputCount)
+    counts: Mapping[Stream, OutputCount]
     phases: Phases = field(default_factory=Phases)
+    usage: ProcessUsage | None = None
+
+    @property
+    def produced_bytes(self) -> int:
+        """All that the program wrote."""
+        return sum(count.produced_bytes for count in self.counts.values())
 
 
 ExecEvent = Started | Output | Heartbeat | Gap | Exited
@@ -229,24 +330,35 @@ ExecEvent = Started | Output | Heartbeat | Gap | Exited
 
 @dataclass(frozen=True, slots=True)
 class Positioned:
-    """An event with the reader's position after it."""
+    """An event with the reader's position after it.
+
+    Attributes:
+        seq: Orders the events of one journal, also those of different readers.
+    """
 
     event: ExecEvent
     position: Position
     time: datetime
+    seq: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExecSummary:
-    """An exec that runs.
+    """An exec at a glance.
 
     Attributes:
         program: What it runs, shortened for people.
+        readers: How many it has now.
+        exited: Its result. Set in the state EXITED only.
     """
 
     exec_id: str
+    state: ExecState
     program: str
     pid: int
     start_time: datetime
-    stdout_bytes: int
-    stderr_bytes: int
+    retention: Retention
+    pty: bool
+    position: Position
+    readers: int = 0
+    exited: Exited | None = None

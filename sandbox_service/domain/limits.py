@@ -51,10 +51,17 @@ class Limits:
         execs_per_sandbox: Execs that may run at once in one sandbox.
         execs: Execs that may run at once in this process.
         journal_bytes: Output kept per exec for its readers.
+        journals_bytes: Output kept for readers of all execs together.
+        ended_execs: Execs that ended and whose results and output are kept.
+        ended_exec_retention: How long after its end an exec is kept.
+        spool_bytes: Output of each stream that a DURABLE exec keeps in the
+            sandbox when the caller does not say.
         sync_files: Entries in one SyncFiles call.
         sync_bytes: Bytes of content in one SyncFiles call.
         kill_grace: Between TERM and KILL when the caller does not say.
         heartbeat_interval: The longest silence on an Exec stream.
+        reconnect_limit: How long the backend may be out of reach of an exec
+            when the caller does not say.
         deadline_max: The longest a unary call may take, whatever its deadline.
         deadline_default: The same for a caller that sets none, except of calls
             that may wait for something by their nature.
@@ -65,9 +72,14 @@ class Limits:
     execs_per_sandbox: int = 1024
     execs: int = 4096
     journal_bytes: int = 8 * MIB
+    journals_bytes: int = 512 * MIB
+    ended_execs: int = 1024
+    ended_exec_retention: timedelta = timedelta(minutes=15)
+    spool_bytes: int = 64 * MIB
     sync_files: int = 200_000
     sync_bytes: int = 8 * 1024 * MIB
     kill_grace: timedelta = timedelta(milliseconds=500)
     heartbeat_interval: timedelta = timedelta(seconds=15)
+    reconnect_limit: timedelta = timedelta(seconds=60)
     deadline_max: timedelta = timedelta(hours=1)
     deadline_default: timedelta = timedelta(minutes=1)

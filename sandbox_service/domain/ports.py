@@ -12,7 +12,17 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from sandbox_service.domain.execs import Program, Stream
+from sandbox_service.domain.execs import Position, ProcessUsage
+from sandbox_service.domain.processes import (
+    Durable,
+    FoundExec,
+    Process,
+    ProcessEnd,
+    ProcessEvent,
+    ProcessGap,
+    ProcessOutput,
+    ProcessSpec,
+)
 from sandbox_service.domain.sandboxes import (
     InternetAccess,
     Language,
@@ -25,6 +35,27 @@ from sandbox_service.domain.sandboxes import (
     SandboxState,
     Template,
 )
+
+__all__ = [
+    "BackendInfo",
+    "BackendSandbox",
+    "Catalogue",
+    "Clock",
+    "Durable",
+    "FoundExec",
+    "Intent",
+    "NewSandbox",
+    "Process",
+    "ProcessEnd",
+    "ProcessEvent",
+    "ProcessGap",
+    "ProcessOutput",
+    "ProcessSpec",
+    "ProcessUsage",
+    "RecordFilter",
+    "SandboxProvider",
+    "Store",
+]
 
 
 class Clock(Protocol):
@@ -87,96 +118,6 @@ class BackendSandbox:
     traffic_token: str = field(default="", repr=False)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProcessSpec:
-    """A program to start, with everything decided.
-
-    Attributes:
-        marker: A value that every process of this exec carries in its
-            environment, so that all of them can be found again.
-        program: What to run. Source code has been written to `source_path`.
-        language: How to run source code. None for other programs.
-        backstop: When the backend itself should kill the program, should
-            this service not be there to do it. None: never.
-    """
-
-    marker: str
-    program: Program
-    cwd: str
-    env: Mapping[str, str] = field(repr=False)
-    user: str
-    stdin: bool
-    backstop: timedelta | None
-    language: Language | None = None
-    source_path: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class ProcessOutput:
-    """Bytes that a process wrote."""
-
-    stream: Stream
-    data: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class ProcessEnd:
-    """How a process ended.
-
-    Attributes:
-        exit_code: None when a signal ended it.
-        signal: The signal's name without SIG, or empty.
-        output_still_open: Another process keeps its output open.
-        drain_s: Seconds from its end until this was known.
-    """
-
-    exit_code: int | None
-    signal: str
-    output_still_open: bool = False
-    drain_s: float = 0.0
-
-
-class Process(Protocol):
-    """A program that runs in a sandbox."""
-
-    @property
-    def pid(self) -> int:
-        """Its process id inside the sandbox; also its process group."""
-        ...
-
-    def events(self) -> AsyncIterator[ProcessOutput | ProcessEnd]:
-        """Yield output as it is written, and last how the process ended.
-
-        Not asking for the next event makes the program wait, once the pipes
-        between are full.
-
-        Raises:
-            SandboxEndedError: The sandbox is gone.
-            BackendUnavailableError: Contact was lost; the program may still run.
-        """
-        ...
-
-    async def write_stdin(self, data: bytes) -> None:
-        """Write to the program, waiting until it has room."""
-        ...
-
-    async def close_stdin(self) -> None:
-        """End the program's input."""
-        ...
-
-    async def kill(self, grace: timedelta) -> Sequence[int]:
-        """End the whole tree: TERM, then KILL after `grace`.
-
-        Returns:
-            The ids of its processes that are still there.
-        """
-        ...
-
-    async def aclose(self) -> None:
-        """Stop reading. The program goes on."""
-        ...
-
-
 class SandboxProvider(Protocol):
     """Sandboxes, wherever they run."""
 
@@ -226,6 +167,41 @@ class SandboxProvider(Protocol):
         Raises:
             InvalidRequestError: The folder, user or program does not exist.
             SandboxEndedError: The sandbox is gone.
+            ExecIdReusedError: The sandbox has an exec of `durable.exec_id`
+                already. Nothing was started; `find_exec` tells about that one.
+            DiskFullError: There is no room for what `durable` keeps.
+        """
+        ...
+
+    async def find_exec(self, sandbox_id: str, exec_id: str) -> FoundExec | None:
+        """Return what the sandbox knows of an exec that was started as durable. None: nothing."""
+        ...
+
+    async def exec_records(self, sandbox_id: str) -> Sequence[FoundExec]:
+        """Return every exec of the sandbox whose output is spooled, oldest first."""
+        ...
+
+    async def adopt(
+        self, sandbox_id: str, found: FoundExec, position: Position | None = None
+    ) -> Process:
+        """Go on with a spooled exec that another instance started, or this one before a restart.
+
+        Its `events` begin behind `position` (None: at the beginning), with what
+        the spool holds. They also come when it has ended.
+
+        Raises:
+            SandboxEndedError: The sandbox is gone.
+        """
+        ...
+
+    async def end_leftovers(self, sandbox_id: str, instance: str) -> int:
+        """End what a dead instance left running in a sandbox; spooled execs live on.
+
+        Args:
+            instance: As its programs' `ProcessSpec.instance` named it.
+
+        Returns:
+            How many processes were ended.
         """
         ...
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from sandbox_service.domain.execs import ExecSpec
+from sandbox_service.domain.policy import UNCHECKED, Verdict
 from sandbox_service.domain.setup import SetupFailure
 
 
@@ -167,12 +168,18 @@ class CreateSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SetupResult:
-    """How a setup step went that did not fail."""
+    """How a setup step went that did not fail.
+
+    Attributes:
+        duration: How long it ran. None: it has not run.
+        verdict: What the code policy said of it.
+    """
 
     step_index: int
     name: str
     exec_id: str
-    duration: timedelta
+    duration: timedelta | None
+    verdict: Verdict = UNCHECKED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sandbox_service.domain.limits import Limits
+from sandbox_service.domain.policy import Mode
 from sandbox_service.domain.ports import BackendInfo, Catalogue, SandboxProvider
 from sandbox_service.domain.sandboxes import Template
 
@@ -16,11 +17,13 @@ class Told:
 
     Attributes:
         instance: Which process of the deployment answers.
+        policy: How far the code policy goes, unless a tenant has a mode of its own.
     """
 
     version: str
     deployment: str
     instance: str
+    policy: Mode
     backend: BackendInfo
     limits: Limits
     templates: Sequence[Template]
@@ -39,6 +42,7 @@ class Capabilities:
         version: str,
         deployment: str,
         instance: str,
+        policy: Mode = Mode.OFF,
     ) -> None:
         self._provider = provider
         self._catalogue = catalogue
@@ -46,6 +50,7 @@ class Capabilities:
         self._version = version
         self._deployment = deployment
         self._instance = instance
+        self._policy = policy
 
     async def get(self) -> Told:
         """Return what this deployment can do."""
@@ -53,6 +58,7 @@ class Capabilities:
             version=self._version,
             deployment=self._deployment,
             instance=self._instance,
+            policy=self._policy,
             backend=await self._provider.info(),
             limits=self._limits,
             templates=self._catalogue.templates,

@@ -16,7 +16,13 @@ from sandbox_service.domain.errors import (
 )
 from sandbox_service.domain.execs import Argv, Stream
 from sandbox_service.domain.limits import MIB
-from sandbox_service.domain.ports import Process, ProcessEnd, ProcessSpec, SandboxProvider
+from sandbox_service.domain.ports import (
+    Process,
+    ProcessEnd,
+    ProcessGap,
+    ProcessSpec,
+    SandboxProvider,
+)
 
 _KILL_GRACE: Final = timedelta(milliseconds=200)
 
@@ -107,6 +113,8 @@ async def _read(process: Process, output_limit: int) -> CommandResult:
                 stdout=bytes(written[Stream.STDOUT]),
                 stderr=bytes(written[Stream.STDERR]),
             )
+        if isinstance(event, ProcessGap):
+            raise BackendError("A part of a command's output is missing. Repeat the call.")
         left -= len(event.data)
         if left < 0:
             raise BackendError(

@@ -44,7 +44,12 @@ from sandbox_service.domain.sandboxes import (
 from sandbox_service.operations.execs import Execs
 from sandbox_service.operations.planning import Plan, Planner
 from sandbox_service.operations.sandboxes import DEPLOYMENT, KEY, TENANT, Sandboxes
-from sandbox_service.operations.setup import run_setup, write_initial_files
+from sandbox_service.operations.setup import (
+    numbered,
+    planned,
+    run_setup,
+    write_initial_files,
+)
 from sandbox_service.telemetry.metrics import Metrics
 
 _T = TypeVar("_T")
@@ -98,15 +103,18 @@ class Create:
 
         Raises:
             SetupFailedError: A setup step failed; nothing is left running.
+            PolicyDeniedError: The code policy denies a setup step.
             IdempotencyKeyReusedError: The key belongs to another request.
             SandboxEndedError: What the key made has ended.
             TemplateNotFoundError, ResourcesUnsatisfiableError,
             LifetimeTooLongError, PolicyNotEnforceableError: Not to be had.
         """
         plan = await self._planner.plan(spec)
+        spec = await self._checked(caller, spec)
         if spec.validate_only:
             now = self._clock.now()
-            return Created(record=_record("", caller, spec, plan, now, now + plan.lifetime))
+            record = _record("", caller, spec, plan, now, now + plan.lifetime)
+            return Created(record=replace(record, setup_results=planned(spec.setup_steps)))
         if not spec.idempotency_key:
             return await self._make(caller, spec, plan, "")
         flight = self._flights.get((caller.tenant, spec.idempotency_key))
@@ -118,6 +126,19 @@ class Create:
         self._flights[where] = _Flight(spec, task)
         task.add_done_callback(lambda it: self._landed(where, it))
         return await asyncio.shield(task)
+
+    async def _checked(self, caller: Caller, spec: CreateSpec) -> CreateSpec:
+        """Return `spec` with what the code policy says of its setup steps."""
+        steps = [
+            replace(
+                step,
+                exec=await self._execs.checked(
+                    caller.tenant, step.exec, f"setup step {index} {step.name!r}"
+                ),
+            )
+            for index, step in enumerate(numbered(spec.setup_steps))
+        ]
+        return replace(spec, setup_steps=tuple(steps))
 
     def _landed(self, where: tuple[str, str], task: asyncio.Task[Created]) -> None:
         self._flights.pop(where, None)

@@ -3,54 +3,58 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 import time
-from collections import Counter, defaultdict
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from dataclasses import replace
 from datetime import timedelta
 
 import structlog
 
 from sandbox_service.domain import paths
-from sandbox_service.domain.digests import differing
-from sandbox_service.domain.errors import (
-    DrainingError,
-    ExecIdReusedError,
-    TooManyExecsError,
-)
+from sandbox_service.domain.errors import DrainingError, SandboxError
+from sandbox_service.domain.exec_errors import ExecIdReusedError, ExecNotFoundError
 from sandbox_service.domain.execs import (
     Cause,
     ExecSpec,
     ExecSummary,
     Exited,
-    Heartbeat,
     Output,
+    Position,
     Positioned,
-    SourceCode,
-    Stream,
+    PtySize,
+    Retention,
+    ShellCommand,
 )
 from sandbox_service.domain.limits import Limits
-from sandbox_service.domain.ports import Catalogue, Clock, Process, ProcessSpec, SandboxProvider
-from sandbox_service.domain.sandboxes import Language, SandboxRecord
-from sandbox_service.operations.journal import Journal
+from sandbox_service.domain.policy import UNCHECKED
+from sandbox_service.domain.ports import Catalogue, Clock, FoundExec, SandboxProvider
+from sandbox_service.domain.sandboxes import SandboxRecord
+from sandbox_service.operations.exec_record import Remembered
+from sandbox_service.operations.exec_registry import ExecRegistry, require_same
+from sandbox_service.operations.exec_start import ExecStarter, Starting, ThisInstance, lost
+from sandbox_service.operations.following import follow
 from sandbox_service.operations.languages import language_of
-from sandbox_service.operations.running_exec import Effective, RunningExec
+from sandbox_service.operations.policy.code_policy import CodePolicy
+from sandbox_service.operations.running_exec import RunningExec
 from sandbox_service.telemetry.metrics import Metrics
 
-_BACKSTOP = timedelta(seconds=30)
-"""How much later than this service the backend kills, should this service be gone."""
+_NOBODYS_PROGRAM = ExecSpec(program=ShellCommand(""))
+_BEGINNING = Position()
+_SHUT_DOWN = "This instance of the service was shut down, and the program with it."
 
 _log = structlog.get_logger(__name__)
 
 
 class Execs:
-    """Every exec that this process runs.
+    """Every exec that this process runs, and those of others that it can serve.
 
     Args:
         provider: Where programs run.
         catalogue: How source code of a language is run.
         limits: How many may run, and how much output is kept.
+        instance: Who this process is.
+        policy: Asked about every program. None: nobody is.
     """
 
     def __init__(
@@ -60,68 +64,87 @@ class Execs:
         limits: Limits,
         clock: Clock,
         metrics: Metrics,
+        instance: ThisInstance | None = None,
+        policy: CodePolicy | None = None,
     ) -> None:
         self._provider = provider
         self._catalogue = catalogue
-        self._limits = limits
         self._clock = clock
+        self._policy = policy
         self._metrics = metrics
-        self._by_sandbox: defaultdict[str, dict[str, RunningExec]] = defaultdict(dict)
-        # Every id that was ever used in a sandbox, so that none is run twice.
-        self._used: defaultdict[str, dict[str, Mapping[str, str]]] = defaultdict(dict)
-        self._starting: set[asyncio.Task[RunningExec]] = set()
-        self._slots: Counter[str] = Counter()
+        self._registry = ExecRegistry(limits, metrics)
+        self._starter = ExecStarter(
+            provider, self._registry, limits, clock, metrics, instance or ThisInstance()
+        )
+        self._starting: dict[tuple[str, str], Starting] = {}
         self._draining = False
 
     async def run(self, record: SandboxRecord, spec: ExecSpec) -> AsyncGenerator[Positioned, None]:
         """Run a program and yield its events as they happen.
 
         The first event is `Started`, the last `Exited`. A program that fails
-        is a result. The program and everything it started is killed when the
-        generator is closed early, so wrap the call in `contextlib.aclosing`.
+        is a result. With the id of an exec that the same request has started,
+        that one is read along, from the beginning. Closing the generator means
+        that this reader leaves, so wrap the call in `contextlib.aclosing`.
 
         Raises:
             DirectoryNotFoundError, UserNotFoundError, LanguageNotSupportedError:
                 It cannot start like that.
-            ExecIdReusedError: That id was used in this sandbox.
+            PolicyDeniedError: The code policy denies it.
+            ExecIdReusedError: Another request used that id in this sandbox.
+            ExecLostError, ExecOnOtherInstanceError: The id's exec is not here.
             TooManyExecsError: As many run as may run at once.
             SandboxEndedError: The sandbox is gone.
         """
-        running = await self.start(record, spec)
-        reader = running.journal.reader()
-        idle_s = running.effective.heartbeat_interval.total_seconds()
-        try:
-            yield Positioned(running.started, reader.position, running.start_time)
-            while (frames := await reader.frames(idle_s)) is not None:
-                now = self._clock.now()
-                for frame in frames:
-                    yield Positioned(frame, reader.position, now)
-                if not frames:
-                    yield Positioned(Heartbeat(), reader.position, now)
-            exited = await running.wait()
-            exited = replace(
-                exited,
-                stdout=reader.count(Stream.STDOUT, exited.stdout),
-                stderr=reader.count(Stream.STDERR, exited.stderr),
-            )
-            yield Positioned(exited, reader.position, exited.end_time)
-        finally:
-            reader.leave()
-            running.stop(Cause.CANCELLED)
-            # Nobody can come back for it in this version.
-            running.journal.discard()
+        running, reused = await self._started_or_found(record, spec)
+        events = follow(
+            running, self._clock, heartbeat_interval=spec.heartbeat_interval, reused=reused
+        )
+        async with aclosing(events):
+            async for event in events:
+                yield event
+
+    async def attach(
+        self,
+        record: SandboxRecord,
+        exec_id: str,
+        position: Position | None = None,
+        heartbeat_interval: timedelta | None = None,
+    ) -> AsyncGenerator[Positioned, None]:
+        """Read an exec along that another call has started; see `run`.
+
+        Args:
+            position: Where to begin. None: at the beginning.
+            heartbeat_interval: The longest silence. None: the exec's own.
+
+        Raises:
+            ExecNotFoundError: The sandbox has had no such exec.
+            ExecLostError, ExecOnOtherInstanceError: It is not here.
+            PositionOutOfRangeError: Its output has not come that far.
+        """
+        running = await self._found(record, exec_id, position=position or Position())
+        events = follow(
+            running,
+            self._clock,
+            position=position,
+            heartbeat_interval=heartbeat_interval,
+            reused=True,
+        )
+        async with aclosing(events):
+            async for event in events:
+                yield event
 
     async def run_to_end(
         self, record: SandboxRecord, spec: ExecSpec, tail_bytes: int
     ) -> tuple[Exited, bytes]:
-        """Run a program and wait for its end.
+        """Run a program whose id was never used, and wait for its end.
 
         Returns:
             How it ended, and the last `tail_bytes` of what it wrote.
         """
         tail = b""
-        events = self.run(record, spec)
-        try:
+        running = await self.start(record, spec)
+        async with aclosing(follow(running, self._clock, reused=False)) as events:
             async for positioned in events:
                 match positioned.event:
                     case Output(data=data):
@@ -130,30 +153,42 @@ class Execs:
                         return exited, tail
                     case _:
                         continue
-        finally:
-            await events.aclose()
         raise RuntimeError("an exec ended without saying how")
 
     async def start(self, record: SandboxRecord, spec: ExecSpec) -> RunningExec:
-        """Start a program; see `run`. It is killed when the caller is cancelled meanwhile."""
+        """Start a program whose id was never used; see `run`.
+
+        A caller that is cancelled meanwhile is a reader that left.
+        """
         began = time.monotonic()
         if self._draining:
             raise DrainingError("This instance is shutting down. Repeat the call.")
-        effective = self._effective(record, spec)
+        sandbox_id = record.sandbox_id
+        if spec.verdict is None:
+            spec = await self.checked(record.tenant, spec)
+        effective = self._starter.terms(record, spec)
+        exec_id = effective.exec_id
         language = language_of(spec.program, record.template, self._catalogue)
         if spec.cwd:
             spec = replace(spec, cwd=paths.absolute(spec.cwd, "cwd"))
-        self._take_slot(record.sandbox_id, effective.exec_id, spec.request_digests)
-        starting = asyncio.create_task(self._start(record, spec, effective, language, began))
-        self._starting.add(starting)
-        starting.add_done_callback(self._starting.discard)
-        try:
-            # A program whose pid nobody knows could not be killed: the start
-            # itself always runs to its end.
-            return await asyncio.shield(starting)
-        except asyncio.CancelledError:
-            starting.add_done_callback(_stop_when_started)
-            raise
+        self._registry.require_unused(sandbox_id, exec_id)
+        self._registry.take(sandbox_id, exec_id, spec.request_digests)
+        work = self._starter.start(record, spec, effective, language, began)
+        starting = self._starting_of(sandbox_id, exec_id, asyncio.create_task(work))
+        return await starting.started()
+
+    async def checked(self, tenant: str, spec: ExecSpec, what: str = "the program") -> ExecSpec:
+        """Return `spec` with what the code policy says of its program.
+
+        Args:
+            what: What to call the program in the error.
+
+        Raises:
+            PolicyDeniedError: It must not run.
+        """
+        if self._policy is None:
+            return replace(spec, verdict=UNCHECKED)
+        return await self._policy.checked(tenant, spec, what)
 
     def check(self, record: SandboxRecord, spec: ExecSpec) -> None:
         """Refuse what `start` would refuse of a program's language and id; start nothing.
@@ -163,159 +198,191 @@ class Execs:
             ExecIdReusedError: That id was used in this sandbox.
         """
         language_of(spec.program, record.template, self._catalogue)
-        self._require_unused(record.sandbox_id, spec.exec_id, spec.request_digests)
+        self._registry.require_unused(record.sandbox_id, spec.exec_id)
+
+    async def send_input(
+        self, record: SandboxRecord, exec_id: str, offset: int, data: bytes, *, end: bool
+    ) -> int:
+        """Write to a program's input; see `ExecInput.send`. Returns the next offset."""
+        running = await self._found(record, exec_id)
+        return await running.input.send(offset, data, end=end)
+
+    async def signal(self, record: SandboxRecord, exec_id: str, name: str) -> bool:
+        """Send a signal to all processes of an exec. Returns False when it has ended."""
+        return await (await self._found(record, exec_id)).signal(name)
+
+    async def resize(self, record: SandboxRecord, exec_id: str, size: PtySize) -> None:
+        """Change the size of an exec's terminal; see `RunningExec.resize`."""
+        await (await self._found(record, exec_id)).resize(size)
+
+    async def list(self, record: SandboxRecord) -> Sequence[ExecSummary]:
+        """Return what runs or ran in a sandbox, also at other instances if it is durable."""
+        sandbox_id = record.sandbox_id
+        here = [*self._registry.running(sandbox_id), *self._registry.ended(sandbox_id)]
+        summaries = [it.summary for it in here]
+        known = {it.exec_id for it in summaries}
+        for found in await self._provider.exec_records(sandbox_id):
+            if found.exec_id not in known:
+                summaries.append(Remembered(found).summary(self._metrics))
+        return summaries
 
     def running(self, sandbox_id: str) -> Sequence[ExecSummary]:
         """Return what runs in a sandbox, oldest first."""
-        return [running.summary for running in self._by_sandbox.get(sandbox_id, {}).values()]
+        return [running.summary for running in self._registry.running(sandbox_id)]
 
     def lifetime_extended(self, record: SandboxRecord) -> None:
         """Let what only the sandbox's lifetime limited run on."""
         left = record.expire_time - self._clock.now()
-        for running in self._by_sandbox.get(record.sandbox_id, {}).values():
+        for running in self._registry.running(record.sandbox_id):
             running.lifetime_extended(left)
 
     def expect_loss(self, sandbox_id: str) -> None:
         """Note, before a caller ends a sandbox, that what ends with it was cancelled."""
-        for running in self._by_sandbox.get(sandbox_id, {}).values():
+        for running in self._registry.running(sandbox_id):
             running.expect_loss()
 
     def forget(self, sandbox_id: str) -> None:
-        """Drop what is remembered of a sandbox that ended."""
-        self._used.pop(sandbox_id, None)
+        """Drop what is remembered of a sandbox that ended, and wait for nothing in it."""
+        for running in self._registry.running(sandbox_id):
+            running.sandbox_gone()
+        self._registry.forget(sandbox_id)
+
+    async def recover(self, record: SandboxRecord, predecessors: Sequence[str]) -> None:
+        """Take over a sandbox from instances that are gone.
+
+        What they ran is ended, except what is durable: that is followed from
+        now on, so that its timeout holds.
+        """
+        for instance in predecessors:
+            ended = await self._provider.end_leftovers(record.sandbox_id, instance)
+            if ended:
+                _log.info("execs.leftovers_ended", sandbox_id=record.sandbox_id, count=ended)
+        for found in await self._provider.exec_records(record.sandbox_id):
+            if found.alive and found.instance in predecessors:
+                await self._adopted(record, found)
 
     async def drain(self, limit_s: float) -> None:
-        """Refuse new execs, end those that run, and wait for them."""
+        """Refuse new execs, end those that run but for durable ones, and wait for them."""
         self._draining = True
         if self._starting:
-            await asyncio.wait(self._starting, timeout=limit_s)
-        running = [it for execs in self._by_sandbox.values() for it in execs.values()]
-        for it in running:
-            it.stop(Cause.CANCELLED)
-        if running:
-            waits = [asyncio.create_task(it.wait()) for it in running]
+            tasks = [it.task for it in self._starting.values()]
+            await asyncio.wait(tasks, timeout=limit_s)
+        waits = []
+        for it in self._registry.all_running():
+            if it.durable:
+                it.let_go()
+                continue
+            if it.started.retention is Retention.ATTACHED:
+                it.stop(Cause.CANCELLED)
+            else:
+                it.stop(Cause.BACKEND, _SHUT_DOWN)
+            waits.append(asyncio.create_task(it.wait()))
+        if waits:
             _, late = await asyncio.wait(waits, timeout=limit_s)
             for task in late:
                 task.cancel()
             if late:
                 _log.warning("execs.left_running", count=len(late))
 
-    async def _start(
-        self,
-        record: SandboxRecord,
-        spec: ExecSpec,
-        effective: Effective,
-        language: Language | None,
-        began: float,
-    ) -> RunningExec:
-        asked = time.monotonic()
+    def _starting_of(
+        self, sandbox_id: str, exec_id: str, task: asyncio.Task[RunningExec]
+    ) -> Starting:
+        key = (sandbox_id, exec_id)
+        starting = self._starting[key] = Starting(task)
+        task.add_done_callback(lambda _: self._starting.pop(key, None))
+        return starting
+
+    async def _started_or_found(
+        self, record: SandboxRecord, spec: ExecSpec
+    ) -> tuple[RunningExec, bool]:
+        """Return the exec that a request asks for, and whether it had been started before."""
+        sandbox_id, exec_id = record.sandbox_id, spec.exec_id
+        if not (exec_id and self._registry.was_used(sandbox_id, exec_id)):
+            # Before the look that counts: another call may take the id meanwhile.
+            spec = await self.checked(record.tenant, spec)
+        if exec_id and self._registry.was_used(sandbox_id, exec_id):
+            first = self._registry.used_by(sandbox_id, exec_id)
+            require_same(sandbox_id, exec_id, first, spec.request_digests)
+            return await self._found(record, exec_id), True
         try:
-            process = await self._process(record, spec, effective, language)
-        except BaseException:
-            # It never ran, so its id may be used again.
-            self._used[record.sandbox_id].pop(effective.exec_id, None)
-            self._count(record.sandbox_id, -1)
-            raise
-        kept = self._metrics.exec_journal_bytes
-        running = RunningExec(
-            process,
-            spec,
-            effective,
-            Journal(self._limits.journal_bytes, block=spec.block, on_size=kept.inc),
-            clock=self._clock,
-            metrics=self._metrics,
-            queued_s=asked - began,
-            started_s=time.monotonic() - asked,
-            on_end=lambda it: self._ended(record.sandbox_id, it),
-        )
-        self._by_sandbox[record.sandbox_id][effective.exec_id] = running
-        return running
+            return await self.start(record, spec), False
+        except ExecIdReusedError:
+            # The sandbox knows the id: another instance used it, or this one before a restart.
+            running = await self._found(record, exec_id, spec)
+            return running, True
 
-    async def _process(
+    async def _found(
         self,
         record: SandboxRecord,
-        spec: ExecSpec,
-        effective: Effective,
-        language: Language | None,
-    ) -> Process:
-        marker = secrets.token_hex(8)
-        path = ""
-        if language is not None and isinstance(spec.program, SourceCode):
-            path = f"/tmp/.sandbox-exec/{marker}/main{language.extension}"  # noqa: S108
-            await self._provider.write_file(record.sandbox_id, path, spec.program.code, spec.user)
-        return await self._provider.start(
-            record.sandbox_id,
-            ProcessSpec(
-                marker=marker,
-                program=spec.program,
-                cwd=spec.cwd,
-                env=spec.env,
-                user=spec.user,
-                stdin=spec.stdin is not None,
-                backstop=_backstop(spec.timeout, effective.kill_grace),
-                language=language,
-                source_path=path,
-            ),
-        )
+        exec_id: str,
+        spec: ExecSpec | None = None,
+        position: Position = _BEGINNING,
+    ) -> RunningExec:
+        """Return an exec, wherever it has been started.
 
-    def _ended(self, sandbox_id: str, running: RunningExec) -> None:
-        self._count(sandbox_id, -1)
-        execs = self._by_sandbox[sandbox_id]
-        execs.pop(running.effective.exec_id, None)
-        if not execs:
-            del self._by_sandbox[sandbox_id]
-
-    def _require_unused(self, sandbox_id: str, exec_id: str, digests: Mapping[str, str]) -> None:
-        data = {"sandbox_id": sandbox_id, "exec_id": exec_id}
-        first = self._used.get(sandbox_id, {}).get(exec_id)
-        if first is not None:
-            differs = ",".join(differing(first, digests))
-            raise ExecIdReusedError(
-                f"An exec {exec_id!r} ran or runs in the sandbox, and is never run twice. "
-                "Choose another id.",
-                metadata={**data, "differs": differs} if differs else data,
+        Args:
+            spec: A request that has to be the one that started it.
+            position: Where a reader wants to begin.
+        """
+        sandbox_id = record.sandbox_id
+        starting = self._starting.get((sandbox_id, exec_id))
+        if starting is not None:
+            return await starting.started()
+        running = self._registry.find(sandbox_id, exec_id)
+        if running is not None:
+            return running
+        found = await self._provider.find_exec(sandbox_id, exec_id)
+        if found is None:
+            if self._registry.was_used(sandbox_id, exec_id):
+                raise lost(sandbox_id, exec_id)
+            raise ExecNotFoundError(
+                f"The sandbox has had no exec {exec_id!r}. Start it, if it should run.",
+                metadata={"sandbox_id": sandbox_id, "exec_id": exec_id},
             )
+        if spec is not None:
+            first = Remembered(found).digests
+            require_same(sandbox_id, exec_id, first, spec.request_digests)
+        if not found.spool_limit_bytes:
+            raise self._starter.elsewhere(sandbox_id, found)
+        return await self._adopted(record, found, position)
 
-    def _take_slot(self, sandbox_id: str, exec_id: str, digests: Mapping[str, str]) -> None:
-        self._require_unused(sandbox_id, exec_id, digests)
-        full = self._slots[sandbox_id] >= self._limits.execs_per_sandbox
-        if full or self._slots.total() >= self._limits.execs:
-            limit = self._limits.execs_per_sandbox if full else self._limits.execs
-            raise TooManyExecsError(
-                "As many execs run as may run at once. Repeat the call when one has ended.",
-                retry_after=timedelta(seconds=1),
-                metadata={
-                    "sandbox_id": sandbox_id,
-                    "limit": str(limit),
-                    "scope": "sandbox" if full else "instance",
-                },
-            )
-        self._used[sandbox_id][exec_id] = digests
-        self._count(sandbox_id, +1)
-
-    def _count(self, sandbox_id: str, by: int) -> None:
-        self._slots[sandbox_id] += by
-        if not self._slots[sandbox_id]:
-            del self._slots[sandbox_id]
-        self._metrics.execs_running.inc(by)
-
-    def _effective(self, record: SandboxRecord, spec: ExecSpec) -> Effective:
-        left = max(record.expire_time - self._clock.now(), timedelta(seconds=1))
-        wanted = left if spec.timeout is None else spec.timeout
-        return Effective(
-            exec_id=spec.exec_id or f"x-{secrets.token_hex(8)}",
-            timeout=min(wanted, left),
-            timeout_clamped=wanted > left,
-            kill_grace=self._limits.kill_grace if spec.kill_grace is None else spec.kill_grace,
-            heartbeat_interval=spec.heartbeat_interval or self._limits.heartbeat_interval,
-        )
+    async def _adopted(
+        self, record: SandboxRecord, found: FoundExec, position: Position = _BEGINNING
+    ) -> RunningExec:
+        """Return a durable exec, followed here from now on; once, whoever asks for it."""
+        sandbox_id, exec_id = record.sandbox_id, found.exec_id
+        running = self._registry.find(sandbox_id, exec_id)
+        if running is not None:
+            return running
+        starting = self._starting.get((sandbox_id, exec_id))
+        if starting is None:
+            if self._draining:
+                raise DrainingError("This instance is shutting down. Repeat the call.")
+            terms = self._starter.terms(record, _NOBODYS_PROGRAM)
+            work = self._starter.adopt(sandbox_id, found, terms, position)
+            starting = self._starting_of(sandbox_id, exec_id, asyncio.create_task(work))
+        return await starting.started()
 
 
-def _backstop(timeout: timedelta | None, grace: timedelta) -> timedelta | None:
-    """Return when the backend is to kill; never where the lifetime, which may grow, decides."""
-    return None if timeout is None else timeout + grace + _BACKSTOP
+async def recover_all(
+    execs: Execs, records: Sequence[SandboxRecord], predecessors: Sequence[str]
+) -> bool:
+    """Take over sandboxes from instances that are gone; see `Execs.recover`.
 
+    Returns:
+        Whether it worked for all of them.
+    """
+    slots = asyncio.Semaphore(8)
 
-def _stop_when_started(starting: asyncio.Task[RunningExec]) -> None:
-    if not starting.cancelled() and starting.exception() is None:
-        starting.result().stop(Cause.CANCELLED)
+    async def recover(record: SandboxRecord) -> bool:
+        async with slots:
+            try:
+                await execs.recover(record, predecessors)
+            except SandboxError as error:
+                _log.warning(
+                    "execs.not_recovered", sandbox_id=record.sandbox_id, reason=error.reason
+                )
+                return False
+            return True
+
+    return all(await asyncio.gather(*map(recover, records)))

@@ -10,9 +10,11 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final
 
-from sandbox_service.domain.errors import ExecIdReusedError, SandboxError
+from sandbox_service.domain.errors import SandboxError
+from sandbox_service.domain.exec_errors import ExecIdReusedError
 from sandbox_service.domain.execs import ExecSpec, Exited
 from sandbox_service.domain.files import SyncReceipt
+from sandbox_service.domain.policy import UNCHECKED, Verdict
 from sandbox_service.domain.sandboxes import PreviewState, SandboxRecord
 from sandbox_service.operations.execs import Execs
 from sandbox_service.operations.previews import Previews
@@ -28,6 +30,7 @@ class Reloaded:
     exited: Exited
     output_tail: bytes
     took: timedelta
+    verdict: Verdict = UNCHECKED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +52,16 @@ class Reloads:
         self._execs = execs
         self._previews = previews
         self._runs: dict[tuple[str, int, str], asyncio.Task[Reloaded]] = {}
+
+    async def checked(self, record: SandboxRecord, reload: ExecSpec | None) -> ExecSpec | None:
+        """Return the reload action with what the code policy says of it.
+
+        Raises:
+            PolicyDeniedError: It must not run.
+        """
+        if reload is None:
+            return None
+        return await self._execs.checked(record.tenant, reload, "the reload action")
 
     def refusal(self, record: SandboxRecord, reload: ExecSpec | None) -> SandboxError | None:
         """Return why a sync must not change anything, because what follows could not be run.
@@ -114,4 +127,6 @@ class Reloads:
         began = time.monotonic()
         exited, tail = await self._execs.run_to_end(record, reload, _TAIL_BYTES)
         took = timedelta(seconds=time.monotonic() - began)
-        return Reloaded(exited=exited, output_tail=tail, took=took)
+        return Reloaded(
+            exited=exited, output_tail=tail, took=took, verdict=reload.verdict or UNCHECKED
+        )

@@ -7,77 +7,57 @@ nothing for it but the room in the journal.
 from __future__ import annotations
 
 import asyncio
-import shlex
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
 import structlog
 
-from sandbox_service.domain.errors import BackendUnavailableError, SandboxEndedError, SandboxError
+from sandbox_service.domain.errors import (
+    BackendUnavailableError,
+    DrainingError,
+    SandboxEndedError,
+    SandboxError,
+)
+from sandbox_service.domain.exec_errors import ExecNotRunningError, NotATerminalError
 from sandbox_service.domain.execs import (
-    Argv,
     Cause,
     ExecSpec,
+    ExecState,
     ExecSummary,
     Exited,
-    Fault,
+    GapCause,
     OnOutputLimit,
-    OutputCount,
-    Phases,
-    Program,
-    ShellCommand,
-    SourceCode,
-    Started,
-    Stream,
+    PtySize,
+    Retention,
 )
-from sandbox_service.domain.ports import Clock, Process, ProcessEnd, ProcessOutput
+from sandbox_service.domain.ports import Clock, Process, ProcessEnd, ProcessGap, ProcessOutput
+from sandbox_service.operations.exec_input import ExecInput
+from sandbox_service.operations.exec_result import ExecResult, shown, survivors
+from sandbox_service.operations.exec_terms import Effective, started_event
 from sandbox_service.operations.journal import Journal
+from sandbox_service.operations.readers import Readers, comes_back
+from sandbox_service.operations.reconnecting import reconnected
 from sandbox_service.telemetry.metrics import Metrics
 
 _END_AFTER_KILL_S: Final = 5.0
 """How long the backend may take to report the end of a program that was killed."""
 
-_SHOWN: Final = 256
+_ROUNDS_AFTER_KILL: Final = 2
+"""How often it is waited that long while something still writes."""
 
-_FAULTS: Final = {
-    Cause.EXIT: Fault.USER,
-    Cause.SIGNAL: Fault.USER,
-    Cause.TIMEOUT: Fault.USER,
-    Cause.OUTPUT_LIMIT: Fault.USER,
-    Cause.CANCELLED: Fault.CALLER,
-    Cause.SANDBOX_LOST: Fault.INFRA,
-    Cause.BACKEND: Fault.INFRA,
-}
+_LAST_WORDS_S: Final = 2.0
+"""How long the stream of a sandbox that is gone may take to say so itself."""
 
-_MESSAGES: Final = {
-    Cause.SIGNAL: "A signal ended the program.",
-    Cause.TIMEOUT: "The program ran longer than it may, and was killed.",
-    Cause.OUTPUT_LIMIT: "The program wrote more than it may, and was killed.",
-    Cause.CANCELLED: "The program was ended because its caller left or ended the sandbox.",
-    Cause.SANDBOX_LOST: "The sandbox ended under the program.",
-    Cause.BACKEND: "Contact with the backend was lost; what became of the program is not known.",
-}
+_KILL_AGAIN_S: Final = 1.0
+_KILLED: Final = 128 + 9
 
 _log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Effective:
-    """What an exec runs with, after defaults and clamping.
-
-    Attributes:
-        timeout: From start to kill.
-        timeout_clamped: Whether more was asked for than the lifetime leaves.
-    """
-
-    exec_id: str
-    timeout: timedelta
-    timeout_clamped: bool
-    kill_grace: timedelta
-    heartbeat_interval: timedelta
+async def _never_gone() -> bool:
+    return False
 
 
 class RunningExec:
@@ -88,9 +68,21 @@ class RunningExec:
         spec: What was asked for.
         effective: What it runs with.
         journal: Where its output goes.
-        queued_s: Seconds from the call to the request to the backend.
-        started_s: Seconds from there until the program ran.
+        result: Where it is counted and timed.
+        start_time: When it started.
+        end_time: When it ended, if that was before it was adopted.
+        alive: Whether it ran when it was started or adopted.
+        metrics: Where its end is counted.
         on_end: Told once how it ended.
+        is_gone: Asks whether the sandbox is gone.
+
+    Attributes:
+        started: The event that opens the stream.
+        digests: What its caller sent, by field.
+        readers: Who reads it.
+        input: What its program reads.
+        disconnect_time: Since when the backend cannot be reached. None: it can.
+        exited: How it ended. None while it runs.
     """
 
     def __init__(
@@ -99,74 +91,117 @@ class RunningExec:
         spec: ExecSpec,
         effective: Effective,
         journal: Journal,
+        result: ExecResult,
         *,
+        start_time: datetime,
+        end_time: datetime | None = None,
+        alive: bool = True,
         clock: Clock,
         metrics: Metrics,
-        queued_s: float,
-        started_s: float,
         on_end: Callable[[RunningExec], None],
+        is_gone: Callable[[], Awaitable[bool]] = _never_gone,
     ) -> None:
-        self.effective = effective
+        self.started = started_event(spec, effective, process.pid, start_time, journal.limit)
+        self.digests = spec.request_digests
         self.journal = journal
-        self.start_time: datetime = clock.now()
+        self.disconnect_time: datetime | None = None
         self.exited: Exited | None = None
-        self._process = process
-        self._spec = spec
+        self.input = ExecInput(process, effective.exec_id, spec)
+        self.readers = Readers(
+            journal,
+            spec.reader_grace if spec.retention is Retention.ATTACHED else None,
+            pty=spec.pty is not None,
+            keep=comes_back(spec),
+            on_absence=self._abandoned,
+        )
+        self._process: Process | None = process
+        self._program = shown(spec.program)
+        self._wanted_timeout = spec.timeout
+        self._result = result
         self._clock = clock
         self._metrics = metrics
-        self._queued_s = queued_s
-        self._started_s = started_s
         self._on_end = on_end
-        self._began = time.monotonic()
-        self._first_byte_s: float | None = None
+        self._is_gone = is_gone
         self._stop_cause: Cause | None = None
+        self._stop_message = ""
         self._survivors: tuple[int, ...] = ()
-        self._truncated = False
-        self._produced = dict.fromkeys(Stream, 0)
-        self._kept = dict.fromkeys(Stream, 0)
+        self._signals: set[str] = set()
         self._killer: asyncio.Task[None] | None = None
         self._lost_cause = Cause.SANDBOX_LOST
-        self._timer = self._armed(effective.timeout)
-        self._reading = asyncio.create_task(self._read())
-        self._running = asyncio.create_task(self._run())
+        self._lost = False
+        self._loss_timer: asyncio.TimerHandle | None = None
+        self._end_time = end_time
+        self._timer: asyncio.TimerHandle | None = None
+        if alive:
+            self._arm(effective.timeout - timedelta(seconds=result.ran_s))
+        self._reading = asyncio.create_task(self._read(process))
+        self._running = asyncio.create_task(self._run(process))
 
     @property
-    def started(self) -> Started:
-        """The event that opens the stream."""
-        it = self.effective
-        return Started(
-            exec_id=it.exec_id,
-            pid=self._process.pid,
-            start_time=self.start_time,
-            timeout=it.timeout,
-            timeout_clamped=it.timeout_clamped,
-            kill_grace=it.kill_grace,
-            heartbeat_interval=it.heartbeat_interval,
-            journal_bytes=self.journal.limit,
-            spec=self._spec,
-        )
+    def exec_id(self) -> str:
+        """Its id, unique in its sandbox."""
+        return self.started.exec_id
+
+    @property
+    def durable(self) -> bool:
+        """Whether any instance can serve it."""
+        return self.started.retention is Retention.DURABLE
 
     @property
     def summary(self) -> ExecSummary:
         """What to say of it in a list."""
         return ExecSummary(
-            exec_id=self.effective.exec_id,
-            program=_shown(self._spec.program),
-            pid=self._process.pid,
-            start_time=self.start_time,
-            stdout_bytes=self._produced[Stream.STDOUT] + self._produced[Stream.PTY],
-            stderr_bytes=self._produced[Stream.STDERR],
+            exec_id=self.exec_id,
+            state=ExecState.RUNNING if self.exited is None else ExecState.EXITED,
+            program=self._program,
+            pid=self.started.pid,
+            start_time=self.started.start_time,
+            retention=self.started.retention,
+            pty=self.started.pty is not None,
+            position=self.journal.position,
+            readers=self.readers.count,
+            exited=self.exited,
         )
 
-    def stop(self, cause: Cause) -> None:
+    def stop(self, cause: Cause, message: str = "") -> None:
         """End the program and all it started, because of `cause`. The first cause stays."""
-        if self._stop_cause is not None or self.exited is not None:
+        if self._stop_cause is not None or self._process is None:
             return
         self._stop_cause = cause
-        # Whoever waits for room would otherwise wait for a reader that left.
-        if cause is Cause.CANCELLED:
-            self.journal.discard()
-        self._killer = asyncio.create_task(self._kill())
+        self._stop_message = message
+        # The end of its output would otherwise wait for somebody to read it.
+        self.readers.expect_no_more()
+        self._killer = asyncio.create_task(self._kill(self._process))
+
+    async def signal(self, name: str) -> bool:
+        """Send a signal to all of its processes. Returns False when it has ended.
+
+        Args:
+            name: Without SIG.
+        """
+        if self._process is None:
+            return False
+        self._signals.add(name)
+        return await self._process.signal(name)
+
+    async def resize(self, size: PtySize) -> None:
+        """Change the size of its terminal.
+
+        Raises:
+            NotATerminalError: It has none.
+            ExecNotRunningError: It has ended.
+        """
+        data = {"exec_id": self.exec_id}
+        if self.started.pty is None:
+            raise NotATerminalError(
+                f"The exec {self.exec_id!r} has no terminal. Start it with one.", metadata=data
+            )
+        if self._process is None:
+            raise ExecNotRunningError(
+                f"The exec {self.exec_id!r} has ended. Read its result with Attach.", metadata=data
+            )
+        await self._process.resize(size)
+        self.started = replace(self.started, pty=size)
 
     def lifetime_extended(self, left: timedelta) -> None:
         """Let the program run on, if only the sandbox's lifetime limited it.
@@ -174,168 +209,191 @@ class RunningExec:
         Args:
             left: The sandbox's lifetime from now.
         """
-        if self._stop_cause is not None or self.exited is not None:
+        if self._stop_cause is not None or self._process is None:
             return
-        wanted = self._spec.timeout
+        wanted = self._wanted_timeout
         if wanted is not None:
-            ran = timedelta(seconds=time.monotonic() - self._began)
-            if not self.effective.timeout_clamped:
+            if not self.started.timeout_clamped:
                 return
-            left = min(left, wanted - ran)
-        self._timer.cancel()
-        self._timer = self._armed(left)
+            left = min(left, wanted - timedelta(seconds=self._result.ran_s))
+        self._arm(left)
 
     def expect_loss(self) -> None:
         """Note that a caller is about to end the sandbox, and the program with it."""
         self._lost_cause = Cause.CANCELLED
 
+    def sandbox_gone(self) -> None:
+        """Note that the sandbox has ended: its stream has a moment to say so itself."""
+        if self._loss_timer is None and self._process is not None:
+            loop = asyncio.get_running_loop()
+            self._loss_timer = loop.call_later(_LAST_WORDS_S, self._lose)
+
+    def let_go(self) -> None:
+        """Stop following the program, which goes on; nothing is told of its end."""
+        self.readers.dismiss()
+        self._running.cancel()
+        self._reading.cancel()
+
     async def wait(self) -> Exited:
         """Wait until it has ended."""
-        await asyncio.shield(self._running)
+        try:
+            await asyncio.shield(self._running)
+        except asyncio.CancelledError:
+            if self._running.cancelled():
+                raise DrainingError(
+                    "This instance is shutting down, and the exec goes on. Attach again."
+                ) from None
+            raise
         if self.exited is None:
             raise RuntimeError("an exec ended without saying how")
         return self.exited
 
-    def _armed(self, timeout: timedelta) -> asyncio.TimerHandle:
-        return asyncio.get_running_loop().call_later(
-            timeout.total_seconds(), self.stop, Cause.TIMEOUT
-        )
+    def _abandoned(self) -> None:
+        """End it, for nobody has read it for as long as it may live without."""
+        self.readers.expect_no_more()
+        self.stop(Cause.CANCELLED)
 
-    async def _kill(self) -> None:
+    def _lose(self) -> None:
+        self._lost = True
+        self._reading.cancel()
+
+    def _arm(self, timeout: timedelta | None) -> None:
+        """Let it run for so long from now. None: nothing limits it any more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if timeout is not None:
+            seconds = max(timeout.total_seconds(), 0.0)
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(seconds, self.stop, Cause.TIMEOUT)
+
+    async def _kill(self, process: Process) -> None:
         """Kill the tree; give up on the backend's report of its end if that does not come."""
         try:
-            self._survivors = tuple(await self._process.kill(self.effective.kill_grace))
+            self._survivors = survivors(await self._killed(process))
         except SandboxEndedError:
             # Then there is nothing left to kill.
             pass
         except SandboxError as error:
-            _log.warning("exec.kill_failed", exec_id=self.effective.exec_id, reason=error.reason)
+            _log.warning("exec.kill_failed", exec_id=self.exec_id, reason=error.reason)
         finally:
             await self._give_up_reading()
 
+    async def _killed(self, process: Process) -> list[int]:
+        """Kill the tree, again and again while the backend is out of reach."""
+        while True:
+            try:
+                return list(await process.kill(self.started.kill_grace))
+            except BackendUnavailableError:
+                if self.disconnect_time is None:
+                    raise
+            await asyncio.wait({self._reading}, timeout=_KILL_AGAIN_S)
+
     async def _give_up_reading(self) -> None:
         """Wait for the end that the backend reports after a kill; not for ever."""
+        patience = _ROUNDS_AFTER_KILL
         while not self._reading.done():
+            before = self._result.produced
             await asyncio.wait({self._reading}, timeout=_END_AFTER_KILL_S)
             # While a reader takes its time over what was written, so do we.
-            if not self.journal.full:
+            if self.journal.full or self.disconnect_time is not None:
+                patience = _ROUNDS_AFTER_KILL
+                continue
+            patience -= 1
+            if not patience or self._result.produced == before:
                 self._reading.cancel()
                 return
 
-    async def _run(self) -> None:
-        writer = None
-        if self._spec.stdin is not None:
-            writer = asyncio.create_task(self._write_stdin(self._spec.stdin))
+    async def _run(self, process: Process) -> None:
         try:
-            exited = await self._outcome()
+            exited = await self._outcome(process)
             if self._killer is not None:
                 await self._killer
                 exited = replace(exited, survivors=self._survivors)
         finally:
-            self._timer.cancel()
-            if writer is not None:
-                writer.cancel()
-                await asyncio.gather(writer, return_exceptions=True)
-            await self._process.aclose()
+            self._arm(None)
+            if self._loss_timer is not None:
+                self._loss_timer.cancel()
+            self.input.close()
+            self.readers.close()
+            # It knows its program and environment, and this may be kept for long.
+            self._process = None
+            await process.aclose()
         self.exited = exited
         self._metrics.execs_ended.labels(exited.cause.value, exited.fault.value).inc()
         self.journal.close()
         self._on_end(self)
 
-    async def _outcome(self) -> Exited:
+    async def _outcome(self, process: Process) -> Exited:
         try:
-            return self._ended(await self._reading)
+            return self._ended(await self._reading, process)
         except SandboxEndedError:
-            return self._exited(self._lost_cause)
+            return self._result.exited(self._lost_cause, self._clock.now())
         except SandboxError as error:
-            _log.warning("exec.contact_lost", exec_id=self.effective.exec_id, reason=error.reason)
+            _log.warning("exec.contact_lost", exec_id=self.exec_id, reason=error.reason)
             self.stop(Cause.BACKEND)
-            return self._exited(Cause.BACKEND)
+            return self._result.exited(Cause.BACKEND, self._clock.now())
         except asyncio.CancelledError:
+            if self._lost:
+                return self._result.exited(self._lost_cause, self._clock.now())
             # Either this exec's own killer gave up, or the process ends.
             if self._stop_cause is None or not self._reading.cancelled():
                 raise
-            return self._ended(None)
+            return self._ended(None, process)
 
-    async def _read(self) -> ProcessEnd:
-        async for event in self._process.events():
-            if isinstance(event, ProcessEnd):
-                return event
-            await self._take(event)
-        raise BackendUnavailableError("The backend ended the stream early.")
+    async def _read(self, process: Process) -> ProcessEnd:
+        while True:
+            try:
+                async for event in process.events():
+                    if isinstance(event, ProcessEnd):
+                        return event
+                    if isinstance(event, ProcessGap):
+                        limited = event.spool_limit
+                        cause = GapCause.SPOOL_LIMIT if limited else GapCause.DISCONNECTED
+                        self.journal.hole(event.stream, cause)
+                    else:
+                        await self._take(event)
+                lost = BackendUnavailableError("The backend ended the stream early.")
+            except BackendUnavailableError as error:
+                lost = error
+            await self._reconnect(process, lost)
+
+    async def _reconnect(self, process: Process, lost: BackendUnavailableError) -> None:
+        """Make contact anew, or raise `lost` when that takes too long."""
+        self.disconnect_time = self._clock.now()
+        self.journal.nudge()
+        _log.info("exec.reconnecting", exec_id=self.exec_id, cause=str(lost))
+        limit_s = self.started.reconnect_limit.total_seconds()
+        try:
+            if not await reconnected(process, self._result, limit_s, self._is_gone):
+                raise lost
+        finally:
+            self.disconnect_time = None
+            self.journal.nudge()
 
     async def _take(self, output: ProcessOutput) -> None:
-        """Count a piece of output and keep as much of it as the limit allows."""
-        if self._first_byte_s is None:
-            self._first_byte_s = time.monotonic() - self._began
-        stream, data = output.stream, output.data
-        self._produced[stream] += len(data)
-        self._metrics.exec_output_bytes.labels(stream.name.lower()).inc(len(data))
-        limit = self._spec.output_limit_bytes
-        if limit is not None:
-            left = limit - sum(self._kept.values())
-            if len(data) > left:
-                data = data[:left]
-                self._truncated = True
+        """Keep a piece of output, as much as the limit allows."""
+        data = self._result.take(output)
         if data:
-            self._kept[stream] += len(data)
-            await self.journal.write(stream, data)
-        if self._truncated and self._spec.on_output_limit is OnOutputLimit.KILL:
+            await self.journal.write(output.stream, data)
+        if self._result.truncated and self.started.on_output_limit is OnOutputLimit.KILL:
             self.stop(Cause.OUTPUT_LIMIT)
 
-    async def _write_stdin(self, data: bytes) -> None:
-        """Write the program's input beside reading its output, for it may wait for either."""
-        try:
-            if data:
-                await self._process.write_stdin(data)
-            await self._process.close_stdin()
-        except SandboxError:
-            # A program may end, or close its input, without having read it all.
-            return
-
-    def _ended(self, end: ProcessEnd | None) -> Exited:
+    def _ended(self, end: ProcessEnd | None, process: Process) -> Exited:
         """Say how it ended. None: it was killed, and the backend never reported its end."""
         if end is None:
             end = ProcessEnd(None, "")
-        cause = self._stop_cause or (Cause.SIGNAL if end.signal else Cause.EXIT)
-        return self._exited(cause, end)
+        cause = self._stop_cause or self._observed(end)
+        now, message = self._end_time or self._clock.now(), self._stop_message
+        return self._result.exited(cause, now, end, process.usage(), message)
 
-    def _exited(self, cause: Cause, end: ProcessEnd | None = None) -> Exited:
-        well = cause is Cause.EXIT and end is not None and end.exit_code == 0
-        ran = time.monotonic() - self._began
-        drained = 0.0 if end is None else end.drain_s
-        return Exited(
-            exec_id=self.effective.exec_id,
-            cause=cause,
-            fault=Fault.NONE if well else _FAULTS[cause],
-            exit_code=None if end is None else end.exit_code,
-            signal="" if end is None else end.signal,
-            output_still_open=end is not None and end.output_still_open,
-            truncated=self._truncated,
-            message=_MESSAGES.get(cause, ""),
-            end_time=self._clock.now(),
-            stdout=self._count(Stream.STDOUT),
-            stderr=self._count(Stream.STDERR),
-            phases=Phases(
-                queued=self._queued_s,
-                started=self._started_s,
-                first_byte=self._first_byte_s,
-                ran=ran - drained,
-                drained=drained,
-            ),
-        )
-
-    def _count(self, stream: Stream) -> OutputCount:
-        return OutputCount(self._produced[stream], self._kept[stream])
-
-
-def _shown(program: Program) -> str:
-    """Return the beginning of a program, for people who look at a list."""
-    match program:
-        case ShellCommand(line):
-            text = line
-        case Argv(args):
-            text = shlex.join(args)
-        case SourceCode(language, code):
-            text = f"{language}: {code[:_SHOWN].decode(errors='replace')}"
-    return text[:_SHOWN]
+    def _observed(self, end: ProcessEnd) -> Cause:
+        """Return why a program ended that this service did not end."""
+        if end.oom:
+            return Cause.OOM
+        if end.signal in self._signals:
+            return Cause.CANCELLED
+        if "KILL" in self._signals and end.exit_code == _KILLED:
+            # A shell that dies of it too may still tell how its command ended.
+            return Cause.CANCELLED
+        return Cause.SIGNAL if end.signal else Cause.EXIT

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 import hashlib
 import json
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Final
 from weakref import WeakValueDictionary
 
@@ -19,7 +17,6 @@ import structlog
 
 from sandbox_service.domain import lifecycle
 from sandbox_service.domain.errors import (
-    InvalidPageTokenError,
     PermissionDeniedError,
     SandboxEndedError,
     SandboxNotFoundError,
@@ -41,6 +38,7 @@ from sandbox_service.domain.sandboxes import (
     SandboxState,
 )
 from sandbox_service.domain.setup import SetupFailure
+from sandbox_service.operations import page_tokens
 from sandbox_service.telemetry.metrics import Metrics
 
 _log = structlog.get_logger(__name__)
@@ -181,6 +179,11 @@ class Sandboxes:
             self._keep(record)
             self._count(None, record)
 
+    async def live(self) -> Sequence[SandboxRecord]:
+        """Return what runs, whoever's it is, for all the store knows."""
+        which = RecordFilter(states=frozenset({SandboxState.RUNNING, SandboxState.SETTING_UP}))
+        return await self._store.list(which, _KEPT)
+
     def on_ended(self, told: Callable[[str], None]) -> None:
         """Have `told` called with the id of each sandbox that ends."""
         self._on_ended.append(told)
@@ -271,7 +274,7 @@ class Sandboxes:
         if not query.states:
             return [], ""
         mark = query.digest(tenant)
-        before = _decode_token(query.page_token, mark)
+        before = page_tokens.decode(query.page_token, mark)
         await self._reconcile_all(tenant)
         size = min(query.page_size or 100, 1000)
         found = await self._store.list(
@@ -286,7 +289,9 @@ class Sandboxes:
             size + 1,
         )
         page = found[:size]
-        return page, _encode_token(page[-1], mark) if len(found) > size else ""
+        if len(found) <= size:
+            return page, ""
+        return page, page_tokens.encode(page[-1].create_time, page[-1].sandbox_id, mark)
 
     def reserved_metadata(self, caller: Caller, key_digest: str) -> dict[str, str]:
         """Return what is written on a sandbox, so that it is found again without the store."""
@@ -355,25 +360,3 @@ class Sandboxes:
         self._kept.move_to_end(record.sandbox_id)
         if len(self._kept) > _KEPT:
             self._kept.popitem(last=False)
-
-
-def _encode_token(last: SandboxRecord, mark: str) -> str:
-    micros = round(last.create_time.timestamp() * 1_000_000)
-    return base64.urlsafe_b64encode(json.dumps([micros, last.sandbox_id, mark]).encode()).decode()
-
-
-def _decode_token(token: str, mark: str) -> tuple[datetime, str] | None:
-    """Return where the page begins; refuses a token of another list."""
-    if not token:
-        return None
-    try:
-        micros, sandbox_id, marked = json.loads(base64.urlsafe_b64decode(token.encode()))
-        time = datetime.fromtimestamp(0, UTC) + timedelta(microseconds=int(micros))
-        if marked == mark:
-            return time, str(sandbox_id)
-    except (ValueError, TypeError, OverflowError, binascii.Error):
-        pass
-    raise InvalidPageTokenError(
-        "The page token is none of this list's. Begin again without one, or with the same filters.",
-        metadata={"field": "page_token"},
-    )

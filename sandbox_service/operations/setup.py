@@ -12,6 +12,7 @@ from typing import Final
 from sandbox_service.domain.errors import InvalidRequestError, SetupFailedError
 from sandbox_service.domain.execs import Cause, Exited
 from sandbox_service.domain.limits import SETUP_OUTPUT_TAIL_BYTES
+from sandbox_service.domain.policy import UNCHECKED
 from sandbox_service.domain.ports import SandboxProvider
 from sandbox_service.domain.sandboxes import InitialFile, SandboxRecord, SetupResult, SetupStep
 from sandbox_service.domain.setup import SetupFailure
@@ -19,6 +20,10 @@ from sandbox_service.operations.commands import run_command
 from sandbox_service.operations.execs import Execs
 
 _WRITES_AT_ONCE: Final = 8
+
+_READER_GRACE: Final = timedelta(seconds=1)
+"""Not zero, so that a step's output is kept for whoever attaches while Create waits."""
+
 _CHMOD_TIMEOUT: Final = timedelta(seconds=30)
 
 
@@ -49,20 +54,47 @@ async def write_initial_files(
             raise InvalidRequestError(f"The sandbox cannot set the mode {mode:o}.")
 
 
+def numbered(steps: Sequence[SetupStep]) -> tuple[SetupStep, ...]:
+    """Return steps with names and ids: `step-1` with the exec `setup-1`, and so on."""
+    return tuple(
+        replace(
+            step,
+            name=step.name or f"step-{number}",
+            exec=replace(
+                step.exec,
+                exec_id=step.exec.exec_id or f"setup-{number}",
+                reader_grace=_READER_GRACE,
+            ),
+        )
+        for number, step in enumerate(steps, 1)
+    )
+
+
+def planned(steps: Sequence[SetupStep]) -> tuple[SetupResult, ...]:
+    """Return what there is to say of steps that have not run."""
+    return tuple(
+        SetupResult(
+            step_index=index,
+            name=step.name,
+            exec_id=step.exec.exec_id,
+            duration=None,
+            verdict=step.exec.verdict or UNCHECKED,
+        )
+        for index, step in enumerate(numbered(steps))
+    )
+
+
 async def run_setup(
     execs: Execs, record: SandboxRecord, steps: Sequence[SetupStep]
 ) -> tuple[SetupResult, ...]:
     """Run the steps one after another.
 
-    Steps without names or ids are numbered from 1: `step-1`, with the exec `setup-1`.
-
     Raises:
         SetupFailedError: One failed; those after it were not run.
     """
     results = []
-    for index, unnamed in enumerate(steps):
-        step = replace(unnamed, name=unnamed.name or f"step-{index + 1}")
-        spec = replace(step.exec, exec_id=step.exec.exec_id or f"setup-{index + 1}")
+    for index, step in enumerate(numbered(steps)):
+        spec = step.exec
         began = time.monotonic()
         exited, tail = await execs.run_to_end(record, spec, SETUP_OUTPUT_TAIL_BYTES)
         if exited.cause is not Cause.EXIT or exited.exit_code != 0:
@@ -73,6 +105,7 @@ async def run_setup(
                 name=step.name,
                 exec_id=spec.exec_id,
                 duration=timedelta(seconds=time.monotonic() - began),
+                verdict=spec.verdict or UNCHECKED,
             )
         )
     return tuple(results)
@@ -80,7 +113,6 @@ async def run_setup(
 
 def _failed(index: int, step: SetupStep, exited: Exited, tail: bytes) -> SetupFailedError:
     how = f"exit code {exited.exit_code}" if exited.cause is Cause.EXIT else exited.cause.value
-    written = exited.stdout.produced_bytes + exited.stderr.produced_bytes
     return SetupFailedError(
         f"Setup step {index} {step.name!r} failed ({how}). Nothing is left running; "
         "the details hold the last of its output.",
@@ -93,6 +125,6 @@ def _failed(index: int, step: SetupStep, exited: Exited, tail: bytes) -> SetupFa
             cause=exited.cause.value,
             fault=exited.fault.value,
             output_tail=tail,
-            output_truncated=written > len(tail),
+            output_truncated=exited.produced_bytes > len(tail),
         ),
     )

@@ -10,9 +10,11 @@ from datetime import timedelta
 from opentelemetry import trace
 
 from sandbox_service.domain.errors import SandboxError
+from sandbox_service.domain.execs import Position
 from sandbox_service.domain.ports import (
     BackendInfo,
     BackendSandbox,
+    FoundExec,
     NewSandbox,
     Process,
     ProcessSpec,
@@ -97,6 +99,28 @@ class InstrumentedProvider:
         """See `SandboxProvider`."""
         with self._measured("start", sandbox_id):
             return await self._inner.start(sandbox_id, spec)
+
+    async def find_exec(self, sandbox_id: str, exec_id: str) -> FoundExec | None:
+        """See `SandboxProvider`."""
+        with self._measured("find_exec", sandbox_id):
+            return await self._inner.find_exec(sandbox_id, exec_id)
+
+    async def exec_records(self, sandbox_id: str) -> Sequence[FoundExec]:
+        """See `SandboxProvider`."""
+        with self._measured("exec_records", sandbox_id):
+            return await self._inner.exec_records(sandbox_id)
+
+    async def adopt(
+        self, sandbox_id: str, found: FoundExec, position: Position | None = None
+    ) -> Process:
+        """See `SandboxProvider`."""
+        with self._measured("adopt", sandbox_id):
+            return await self._inner.adopt(sandbox_id, found, position)
+
+    async def end_leftovers(self, sandbox_id: str, instance: str) -> int:
+        """See `SandboxProvider`."""
+        with self._measured("end_leftovers", sandbox_id):
+            return await self._inner.end_leftovers(sandbox_id, instance)
 
     async def write_file(
         self, sandbox_id: str, path: str, content: bytes | AsyncIterator[bytes], user: str = ""

@@ -30,7 +30,7 @@ _Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 _LISTENED_ON_S: Final = 0.1
 
-_WAITING: Final = frozenset({"Create", "GetPreview"})
+_WAITING: Final = frozenset({"Create", "GetPreview", "SendInput"})
 
 _KINDS: Final = {
     (False, False): "unary",

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from datetime import timedelta
 from typing import Any, Final
 
+from sandbox_service.domain.policy import UNCHECKED, Action, Finding, Verdict
 from sandbox_service.domain.ports import Intent
 from sandbox_service.domain.sandboxes import (
     End,
@@ -109,14 +110,27 @@ def _row_end(row: Row) -> End | None:
 
 
 def _setup_text(result: SetupResult) -> dict[str, Any]:
+    duration = result.duration
     return {
         **asdict(result),
-        "duration": result.duration // _MICROSECOND,
+        "duration": None if duration is None else duration // _MICROSECOND,
     }
 
 
 def _text_setup(it: Mapping[str, Any]) -> SetupResult:
-    return SetupResult(**{**it, "duration": it["duration"] * _MICROSECOND})
+    duration, said = it["duration"], it.get("verdict")
+    return SetupResult(
+        **{
+            **it,
+            "duration": None if duration is None else duration * _MICROSECOND,
+            "verdict": UNCHECKED if said is None else _verdict(said),
+        }
+    )
+
+
+def _verdict(it: Mapping[str, Any]) -> Verdict:
+    findings = (Finding(**{**each, "action": Action(each["action"])}) for each in it["findings"])
+    return Verdict(findings=tuple(findings), enforced=it["enforced"])
 
 
 def _failure_text(failure: SetupFailure | None) -> str | None:

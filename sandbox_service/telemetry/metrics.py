@@ -67,6 +67,24 @@ class Metrics:
         self.exec_journal_bytes = Gauge(
             names.EXEC_JOURNAL_BYTES, "Output kept for readers.", registry=registry
         )
+        self.policy_verdicts = Counter(
+            names.POLICY_VERDICTS,
+            "Programs that the code policy saw.",
+            ("action",),
+            registry=registry,
+        )
+        self.policy_findings = Counter(
+            names.POLICY_FINDINGS,
+            "What the code policy found, by rule.",
+            ("rule", "action"),
+            registry=registry,
+        )
+        self.policy_seconds = Histogram(
+            names.POLICY_SECONDS,
+            "How long the code policy took over a program.",
+            buckets=_CALL_BUCKETS,
+            registry=registry,
+        )
         self.synced_bytes = Counter(
             names.SYNCED_BYTES, "Bytes of files received.", registry=registry
         )

@@ -15,13 +15,15 @@ from contextlib import AbstractContextManager, asynccontextmanager, contextmanag
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from sandbox_service.domain.execs import Program, Stream
+from sandbox_service.domain.execs import Position, Program, PtySize, Stream
 from sandbox_service.domain.ports import (
     BackendInfo,
     BackendSandbox,
+    Durable,
     NewSandbox,
     Process,
     ProcessEnd,
+    ProcessGap,
     ProcessOutput,
     ProcessSpec,
     SandboxProvider,
@@ -133,6 +135,7 @@ class Ran:
 
     end: ProcessEnd
     written: dict[Stream, bytes] = field(default_factory=dict)
+    gaps: tuple[ProcessGap, ...] = ()
 
     @property
     def stdout(self) -> bytes:
@@ -141,6 +144,10 @@ class Ran:
     @property
     def stderr(self) -> bytes:
         return self.written.get(Stream.STDERR, b"")
+
+    @property
+    def terminal(self) -> bytes:
+        return self.written.get(Stream.PTY, b"")
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +172,9 @@ class Box:
         backstop: timedelta | None = None,
         language: Language | None = None,
         source_path: str = "",
+        pty: PtySize | None = None,
+        durable: Durable | None = None,
+        instance: str = "",
     ) -> Process:
         spec = ProcessSpec(
             marker=secrets.token_hex(8),
@@ -176,6 +186,9 @@ class Box:
             backstop=backstop,
             language=language,
             source_path=source_path,
+            pty=pty,
+            durable=durable,
+            instance=instance,
         )
         return await self.provider.start(self.id, spec)
 
@@ -186,13 +199,17 @@ class Box:
 async def finished(process: Process) -> Ran:
     """Read a program to its end."""
     written: dict[Stream, bytearray] = {}
+    gaps: list[ProcessGap] = []
     try:
         async for event in process.events():
             match event:
                 case ProcessOutput(stream, data):
                     written.setdefault(stream, bytearray()).extend(data)
+                case ProcessGap() as gap:
+                    gaps.append(gap)
                 case ProcessEnd() as end:
-                    return Ran(end, {stream: bytes(data) for stream, data in written.items()})
+                    whole = {stream: bytes(data) for stream, data in written.items()}
+                    return Ran(end, whole, tuple(gaps))
     finally:
         await process.aclose()
     raise AssertionError("the events ended without saying how the program did")
@@ -207,3 +224,32 @@ async def first_output(process: Process) -> bytes:
         if line.endswith(b"\n"):
             return line
     raise AssertionError("the program wrote no line")
+
+
+async def read_until(process: Process, mark: bytes, stream: Stream = Stream.STDOUT) -> bytes:
+    """Read until a stream has written `mark`. Returns what it wrote so far."""
+    read = b""
+    async for event in process.events():
+        assert not isinstance(event, ProcessEnd), (event, read)
+        if isinstance(event, ProcessOutput) and event.stream is stream:
+            read += event.data
+            if mark in read:
+                return read
+    raise AssertionError("the events ended without that")
+
+
+async def read_so_far(process: Process, least: int) -> tuple[bytes, bytes, Position]:
+    """Read at least so many bytes of a running program, then let go of it.
+
+    Returns:
+        What was read of each stream, and the position behind it.
+    """
+    written = {Stream.STDOUT: b"", Stream.STDERR: b""}
+    async for event in process.events():
+        assert isinstance(event, ProcessOutput), event
+        written[event.stream] += event.data
+        if sum(map(len, written.values())) >= least:
+            break
+    await process.aclose()
+    out, err = written.values()
+    return out, err, Position(len(out), len(err))

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from sandbox_service.domain.errors import ExecIdReusedError, InvalidPathError
+from sandbox_service.domain.errors import InvalidPathError
+from sandbox_service.domain.exec_errors import ExecIdReusedError
 from sandbox_service.domain.files import (
     SyncData,
     SyncDirectory,

@@ -133,6 +133,25 @@ def test_a_catalogue_that_is_none_is_told(anywhere, tmp_path, content):
 
 
 @pytest.mark.parametrize(
+    ("rule", "told"),
+    [
+        ("id: no-hello\nlanguage: klingon\n", "rule no-hello: language has to be one of bash"),
+        ("- no rule", "a rule is a mapping"),
+        ("", "holds no rules"),
+    ],
+)
+def test_rules_of_the_code_policy_that_are_none_are_told(anywhere, tmp_path, rule, told):
+    """Rather than to run everything unchecked."""
+    (tmp_path / "rules.yaml").write_text(rule)
+
+    code, said = refusal(*anywhere, f"--policy-rules={tmp_path}")
+
+    assert code == 2
+    assert told in said
+    assert "SANDBOX_POLICY_RULES" in said
+
+
+@pytest.mark.parametrize(
     "argument",
     ["--log-level=loud", "--deployment=A B", "--lifetime-max-seconds=x", "--trusted-peers=here"],
 )

@@ -27,7 +27,7 @@ def sent(box, method, request: Message):
     if "sandbox_id" in request.DESCRIPTOR.fields_by_name and request.sandbox_id == rules.BOX:
         request.sandbox_id = box.sandbox_id
     call = box.client.call(method, request)
-    return call.read() if method == "Exec" else call
+    return call.read() if method in ("Exec", "Attach") else call
 
 
 async def test_there_is_a_case_for_every_rule():

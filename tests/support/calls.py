@@ -23,6 +23,7 @@ DETAILS = (
     error_details_pb2.QuotaFailure,
     error_details_pb2.ResourceInfo,
     pb.SetupFailure,
+    pb.PolicyVerdict,
 )
 DOMAIN = "sandbox.miosa.dev"
 PATIENCE_S = 15.0

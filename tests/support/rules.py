@@ -29,6 +29,13 @@ MINIMAL: dict[str, Callable[[], Message]] = {
         sandbox_id=BOX, expire_time={"seconds": 1}
     ),
     "ExecRequest": lambda: pb.ExecRequest(sandbox_id=BOX, program=MINIMAL["Program"]()),
+    "AttachRequest": lambda: pb.AttachRequest(sandbox_id=BOX, exec_id="e"),
+    "SendInputRequest": lambda: pb.SendInputRequest(sandbox_id=BOX, exec_id="e", end_of_input=True),
+    "SignalRequest": lambda: pb.SignalRequest(sandbox_id=BOX, exec_id="e", signal="TERM"),
+    "ResizePtyRequest": lambda: pb.ResizePtyRequest(
+        sandbox_id=BOX, exec_id="e", size=MINIMAL["PtySize"]()
+    ),
+    "ListExecsRequest": lambda: pb.ListExecsRequest(sandbox_id=BOX),
     "GetPreviewRequest": lambda: pb.GetPreviewRequest(sandbox_id=BOX),
     "DestroyRequest": lambda: pb.DestroyRequest(sandbox_id=BOX),
     "SyncFilesRequest": lambda: pb.SyncFilesRequest(header=MINIMAL["SyncFilesHeader"]()),
@@ -60,10 +67,11 @@ CEL: dict[str, dict[str, Any]] = {
     "on_output_limit.needs_limit": {"on_output_limit": pb.ON_OUTPUT_LIMIT_TRUNCATE},
     "stdin.pty_open": {"pty": _PTY, "stdin": {"mode": pb.STDIN_MODE_NONE}},
     "data.mode": {"mode": pb.STDIN_MODE_NONE, "data": b"x"},
+    "data.something": {"end_of_input": None},
     "lease.needs_owner": {"lease": {"seconds": 60}},
     "setup_steps.unique_exec_id": {"setup_steps": [_STEP, _STEP]},
 }
-"""For each rule about a whole message: fields that break it."""
+"""For each rule about a whole message: fields that break it. None: being unset."""
 
 BESIDE: dict[str, dict[str, Any]] = {
     "CreateRequest.lease": {"owner": "me"},
@@ -197,6 +205,7 @@ def _scalar(rules: validate_pb2.FieldRules) -> Iterator[tuple[str, Any]]:
             "string.max_len": lambda value=value: "x" * (value + 1),
             "string.max_bytes": lambda value=value: "x" * (value + 1),
             "string.not_contains": lambda value=value: f"a{value}b",
+            "string.in": lambda: "NONE OF THEM",
             "string.pattern": lambda value=value: _not_matching(value),
             "bytes.min_len": lambda: b"",
             "bytes.max_len": lambda value=value: bytes(value + 1),
@@ -329,6 +338,8 @@ def _of_message(place: _Place) -> Iterator[Case | str]:
             yield f"{place.type.name}: {cel.id}"
             continue
         request, inner, path = place.made()
+        for name in (name for name, value in fields.items() if value is None):
+            inner.ClearField(name)
         inner.MergeFrom(type(inner)(**fields))
         about = cel.id.partition(".")[0]
         yield Case(f"{place.type.name}: {cel.id}", place.method, request, f"{path}{about}", cel.id)

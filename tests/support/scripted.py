@@ -11,16 +11,22 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
-from sandbox_service.domain.execs import Stream
-from sandbox_service.domain.ports import ProcessEnd, ProcessOutput, ProcessSpec
+from sandbox_service.domain.execs import Position, PtySize, Stream
+from sandbox_service.domain.ports import (
+    FoundExec,
+    ProcessEnd,
+    ProcessEvent,
+    ProcessGap,
+    ProcessOutput,
+    ProcessSpec,
+    ProcessUsage,
+)
 from sandbox_service.domain.sandboxes import (
     InternetAccess,
     PreviewSpec,
     SandboxRecord,
     SandboxState,
 )
-
-Event = ProcessOutput | ProcessEnd
 
 _DONE = object()
 
@@ -43,6 +49,11 @@ class ScriptedProcess:
         on_kill: What a kill does. Unless set, the program ends by SIGTERM.
         survivors: What a kill reports to be left.
         stdin: What was written to it.
+        signals: Every signal that was sent.
+        sizes: Every size that its terminal was given.
+        reconnects: The position of each attempt to make contact anew.
+        fail_reconnect: Raised by those attempts, while it is set.
+        used: What it says to have used.
         taken: How many of its events have been asked for.
         closed: Whether its reader has let go.
     """
@@ -56,15 +67,30 @@ class ScriptedProcess:
         self.stdin = b""
         self.stdin_ended = False
         self.stdin_blocks: asyncio.Event | None = None
+        self.signals: list[str] = []
+        self.sizes: list[PtySize] = []
+        self.reconnects: list[Position] = []
+        self.fail_reconnect: Exception | None = None
+        self.used: ProcessUsage | None = None
         self.taken = 0
         self.closed = False
-        self._events: asyncio.Queue[Event | Exception | object] = asyncio.Queue()
+        self._events: asyncio.Queue[ProcessEvent | Exception | object] = asyncio.Queue()
 
     def writes(self, data: bytes, stream: Stream = Stream.STDOUT) -> None:
         self._events.put_nowait(ProcessOutput(stream, data))
 
-    def ends(self, code: int | None = None, signal: str = "", *, still_open: bool = False) -> None:
-        self._events.put_nowait(ProcessEnd(code, signal, still_open))
+    def gap(self, stream: Stream = Stream.STDOUT, *, spool_limit: bool = False) -> None:
+        self._events.put_nowait(ProcessGap(stream, spool_limit))
+
+    def ends(
+        self,
+        code: int | None = None,
+        signal: str = "",
+        *,
+        still_open: bool = False,
+        oom: bool = False,
+    ) -> None:
+        self._events.put_nowait(ProcessEnd(code, signal, still_open, oom=oom))
 
     def fails(self, error: Exception) -> None:
         self._events.put_nowait(error)
@@ -73,7 +99,7 @@ class ScriptedProcess:
         """The events are over, and none of them said how the program ended."""
         self._events.put_nowait(_DONE)
 
-    async def events(self) -> AsyncIterator[Event]:
+    async def events(self) -> AsyncIterator[ProcessEvent]:
         while True:
             event = await self._events.get()
             self.taken += 1
@@ -81,7 +107,7 @@ class ScriptedProcess:
                 return
             if isinstance(event, Exception):
                 raise event
-            assert isinstance(event, Event)
+            assert isinstance(event, ProcessEvent)
             yield event
 
     async def write_stdin(self, data: bytes) -> None:
@@ -91,6 +117,21 @@ class ScriptedProcess:
 
     async def close_stdin(self) -> None:
         self.stdin_ended = True
+
+    async def signal(self, name: str) -> bool:
+        self.signals.append(name)
+        return True
+
+    async def resize(self, size: PtySize) -> None:
+        self.sizes.append(size)
+
+    async def reconnect(self, position: Position) -> None:
+        self.reconnects.append(position)
+        if self.fail_reconnect is not None:
+            raise self.fail_reconnect
+
+    def usage(self) -> ProcessUsage | None:
+        return self.used
 
     async def kill(self, grace: timedelta) -> Sequence[int]:
         self.kills.append(grace)
@@ -109,6 +150,10 @@ class ScriptedProvider:
         fail_start, fail_write: Raised instead.
         gate: Every start waits for it.
         specs: What was started.
+        gone: Whether the sandbox is.
+        found: What a sandbox knows of its execs, by their ids.
+        adopted: What was adopted, and from where; each is given `next`.
+        leftovers: Which instances' leftovers were ended.
         files: What was written, by path.
     """
 
@@ -120,6 +165,10 @@ class ScriptedProvider:
         self.gate.set()
         self.asked = asyncio.Event()
         self.specs: list[ProcessSpec] = []
+        self.gone = False
+        self.found: dict[str, FoundExec] = {}
+        self.adopted: list[tuple[FoundExec, Position | None]] = []
+        self.leftovers: list[str] = []
         self.files: dict[str, bytes] = {}
 
     async def start(self, sandbox_id: str, spec: ProcessSpec) -> ScriptedProcess:
@@ -131,6 +180,26 @@ class ScriptedProvider:
         self.specs.append(spec)
         self.next = ScriptedProcess()
         return process
+
+    async def get(self, sandbox_id: str) -> object | None:
+        return None if self.gone else object()
+
+    async def find_exec(self, sandbox_id: str, exec_id: str) -> FoundExec | None:
+        return self.found.get(exec_id)
+
+    async def exec_records(self, sandbox_id: str) -> Sequence[FoundExec]:
+        return [found for found in self.found.values() if found.spool_limit_bytes]
+
+    async def adopt(
+        self, sandbox_id: str, found: FoundExec, position: Position | None = None
+    ) -> ScriptedProcess:
+        self.adopted.append((found, position))
+        process, self.next = self.next, ScriptedProcess()
+        return process
+
+    async def end_leftovers(self, sandbox_id: str, instance: str) -> int:
+        self.leftovers.append(instance)
+        return 0
 
     async def write_file(self, sandbox_id: str, path: str, content: bytes, user: str = "") -> None:
         if self.fail_write is not None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from dataclasses import dataclass, field
+from functools import partial
 from http import HTTPStatus
 from typing import Final
 
@@ -12,7 +12,9 @@ import httpx
 from packaging.version import Version
 
 from sandbox_service.domain.errors import SandboxEndedError
+from sandbox_service.providers.e2b import envd
 from sandbox_service.providers.e2b.errors import translating
+from sandbox_service.providers.e2b.killer import TreeKiller
 from sandbox_service.providers.e2b.sdk import (
     ApiParams,
     AsyncSandbox,
@@ -27,7 +29,7 @@ from sandbox_service.providers.e2b.sdk import (
 )
 
 _KEPT: Final = 4096
-_KILLERS: Final = 4
+_KILLER_TIMEOUT_S: Final = 20.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,18 +69,27 @@ class Connection:
     """What is needed to talk to one sandbox.
 
     Attributes:
-        killers: How many tree killers may run in it at once. Each looks through
-            all of its processes: hundreds together would leave it no time.
+        killers: What ends processes in it, for each user that runs some.
+        spooled: How many execs whose output is spooled were started there.
     """
 
     sandbox: AsyncSandbox
     processes: ProcessClient
     health: httpx.AsyncClient
-    killers: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_KILLERS))
+    killers: dict[str, TreeKiller] = field(default_factory=dict)
+    spooled: Counter[str] = field(default_factory=Counter)
 
     async def check_health(self) -> bool | None:
         """Ask the sandbox for a sign of life. False: it is gone. None: cannot tell."""
         return await acheck_sandbox_health(self.health)
+
+    def killer(self, user: str) -> TreeKiller:
+        """Return what ends processes of a user: the same for all who ask."""
+        killer = self.killers.get(user)
+        if killer is None:
+            run = partial(envd.run_bash, self, user=user, timeout_s=_KILLER_TIMEOUT_S)
+            killer = self.killers[user] = TreeKiller(run)
+        return killer
 
 
 class Connections:

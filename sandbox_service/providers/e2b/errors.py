@@ -21,6 +21,7 @@ from sandbox_service.domain.errors import (
     BackendRateLimitedError,
     BackendRejectedCredentialsError,
     BackendUnavailableError,
+    DirectoryNotFoundError,
     DiskFullError,
     FileNotFoundInSandboxError,
     InvalidRequestError,
@@ -29,8 +30,11 @@ from sandbox_service.domain.errors import (
     SandboxEndedError,
     SandboxError,
     TemplateNotFoundError,
+    UserNotFoundError,
 )
-from sandbox_service.providers.e2b.sdk import ConnectError, sdk_errors
+from sandbox_service.domain.exec_errors import TooManyExecsError
+from sandbox_service.domain.ports import ProcessSpec
+from sandbox_service.providers.e2b.sdk import Code, ConnectError, sdk_errors
 
 _SOON: Final = timedelta(seconds=1)
 
@@ -147,3 +151,25 @@ def translating() -> Iterator[None]:
         if known is error:
             raise
         raise known from error
+
+
+def start_error(error: Exception, spec: ProcessSpec) -> Exception | None:
+    """Return what is wrong with the request itself, if that is why it did not start."""
+    if not isinstance(error, ConnectError):
+        return None
+    if error.code is Code.RESOURCE_EXHAUSTED:
+        return TooManyExecsError(
+            "The sandbox has as many processes as it may. End some of them, or the sandbox.",
+            metadata={"scope": "processes"},
+        )
+    if error.code is Code.INVALID_ARGUMENT and "cwd" in error.message:
+        return DirectoryNotFoundError(
+            f"The sandbox has no folder {spec.cwd!r} to run in.", metadata={"cwd": spec.cwd}
+        )
+    if error.code is Code.INVALID_ARGUMENT:
+        return InvalidRequestError.of("program", "the sandbox cannot start it")
+    if error.code is Code.UNAUTHENTICATED and "username" in error.message:
+        return UserNotFoundError(
+            f"The sandbox has no user {spec.user!r}.", metadata={"user": spec.user}
+        )
+    return None

@@ -1,51 +1,48 @@
-"""A program in a sandbox, read below the SDK's own handle.
-
-The SDK's handle decodes output as text, with replacement; here it stays bytes.
-"""
+"""A program in a sandbox: read, written to, signalled, and found again when contact was lost."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from datetime import timedelta
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import structlog
 
 from sandbox_service.domain.errors import (
+    BackendError,
     BackendUnavailableError,
-    DirectoryNotFoundError,
-    InvalidRequestError,
+    DiskFullError,
+    SandboxError,
+)
+from sandbox_service.domain.exec_errors import (
+    ExecIdReusedError,
+    ExecLostError,
+    InputClosedError,
     TooManyExecsError,
-    UserNotFoundError,
 )
-from sandbox_service.domain.execs import Stream
-from sandbox_service.domain.ports import ProcessEnd, ProcessOutput, ProcessSpec
-from sandbox_service.providers.e2b import supervisor
+from sandbox_service.domain.execs import Position, ProcessUsage, PtySize, Stream
+from sandbox_service.domain.ports import (
+    FoundExec,
+    ProcessEnd,
+    ProcessEvent,
+    ProcessGap,
+    ProcessOutput,
+    ProcessSpec,
+)
+from sandbox_service.providers.e2b import envd, kept, supervisor
 from sandbox_service.providers.e2b.connections import Connection
-from sandbox_service.providers.e2b.errors import translated
-from sandbox_service.providers.e2b.sdk import (
-    Code,
-    ConnectError,
-    Oneof,
-    ahandle_rpc_exception_with_health,
-    as_stream,
-    authentication_header,
-    extract_start_pid,
-    first_event,
-    process_pb,
-    timeout_to_ms,
-)
+from sandbox_service.providers.e2b.errors import start_error
+from sandbox_service.providers.e2b.sdk import Code, ConnectError, process_pb
 from sandbox_service.providers.e2b.signals import signal_name
+from sandbox_service.providers.e2b.spooled import SpooledOutput
+from sandbox_service.providers.e2b.trailers import TrailerScanner
 
 _log = structlog.get_logger(__name__)
 
-_START_TIMEOUT_S: Final = 30.0
-_KILLER_TIMEOUT_S: Final = 20.0
-_INPUT_TIMEOUT_S: Final = 3600.0
 _STDIN_CHUNK_BYTES: Final = 256 * 1024
-_KEEPALIVE_S: Final = 50
+_END_OF_INPUT: Final = b"\x04"
 
 _END_WAIT_S: Final = 0.05
 """How long the backend's own end event is waited for after both trailers.
@@ -54,263 +51,343 @@ It came 0.2 ms after them in the middle and 5 ms at the most, and it alone
 carries the true wait status. When it does not come, somebody holds the pipes.
 """
 
-DataEvent = process_pb.ProcessEvent.DataEvent
-EndEvent = process_pb.ProcessEvent.EndEvent
-_STREAMS: Final = {"stdout": Stream.STDOUT, "stderr": Stream.STDERR, "pty": Stream.PTY}
+_TELL_DEAD: Final = 'read -r it <"/proc/$1/stat" && [[ ${it##*) } != Z* ]] || echo dead'
+_TELL_DEAD_TIMEOUT_S: Final = 10.0
 
-
-async def _domain_error(error: Exception, connection: Connection) -> BaseException:
-    """Translate an error of the process service, asking for the sandbox's health if unclear.
-
-    A cancellation, which the client library wraps, comes back as one.
-    """
-    mapped = await ahandle_rpc_exception_with_health(error, connection.check_health)
-    return translated(mapped) if isinstance(mapped, Exception) else mapped
-
-
-def _start_error(error: Exception, spec: ProcessSpec) -> Exception | None:
-    """Return what is wrong with the request itself, if that is why it did not start."""
-    if not isinstance(error, ConnectError):
-        return None
-    if error.code is Code.RESOURCE_EXHAUSTED:
-        return TooManyExecsError(
-            "The sandbox has as many processes as it may. End some of them, or the sandbox.",
-            metadata={"scope": "processes"},
-        )
-    if error.code is Code.INVALID_ARGUMENT and "cwd" in error.message:
-        return DirectoryNotFoundError(
-            f"The sandbox has no folder {spec.cwd!r} to run in.", metadata={"cwd": spec.cwd}
-        )
-    if error.code is Code.INVALID_ARGUMENT:
-        return InvalidRequestError.of("program", "the sandbox cannot start it")
-    if error.code is Code.UNAUTHENTICATED and "username" in error.message:
-        return UserNotFoundError(
-            f"The sandbox has no user {spec.user!r}.", metadata={"user": spec.user}
-        )
-    return None
+_Item = envd.Envd | ProcessOutput | ProcessGap | envd.EndEvent
+_OWN: Final = (ProcessOutput, ProcessGap, envd.EndEvent)
+_Items = AsyncGenerator[_Item, None]
 
 
 class E2BProcess:
-    """A program that runs in a sandbox. Implements `domain.ports.Process`."""
+    """A program that runs in a sandbox. Implements `domain.ports.Process`.
+
+    Args:
+        connection: To its sandbox.
+        pid: Of its leader.
+        marker: Which all of its processes carry.
+        user: Who runs it.
+        scanners: One for each of its streams.
+        exec_id: Under which its output is spooled. Empty: it is not.
+    """
 
     def __init__(
         self,
         connection: Connection,
-        events: AsyncGenerator[process_pb.StartResponse, Any],
         pid: int,
-        spec: ProcessSpec,
-        nonce: bytes,
+        marker: str,
+        user: str,
+        scanners: dict[Stream, TrailerScanner],
+        exec_id: str = "",
     ) -> None:
         self._connection = connection
-        self._events = events
         self._pid = pid
-        self._spec = spec
-        self._scanners = {
-            Stream.STDOUT: supervisor.TrailerScanner(nonce),
-            Stream.STDERR: supervisor.TrailerScanner(nonce),
-        }
+        self._marker = marker
+        self._user = user
+        self._scanners = scanners
+        self._exec_id = exec_id
+        self._found: FoundExec | None = None
+        self._items: _Items | envd.EnvdEvents | None = None
+        # Whether the backend will tell of the end.
+        self._live = True
+        self._first: list[ProcessEvent] = []
 
     @classmethod
     async def start(cls, connection: Connection, spec: ProcessSpec) -> E2BProcess:
         """Start a program under the supervisor; see `SandboxProvider.start`."""
         nonce = supervisor.new_nonce()
         cmd, args, env = supervisor.command_line(spec, nonce)
-        config = process_pb.ProcessConfig(
-            cmd=cmd,
-            args=args,
-            envs={**env, supervisor.MARKER: spec.marker},
-            cwd=spec.cwd or None,
+        config = process_pb.ProcessConfig(cmd=cmd, args=args, envs=env, cwd=spec.cwd or None)
+        durable = spec.durable
+        spooled = durable is not None and durable.spool_limit_bytes > 0
+        first, *others = (Stream.PTY,) if spec.pty is not None else (Stream.STDOUT, Stream.STDERR)
+        scanners = {first: TrailerScanner(nonce, opening=durable is not None, spooled=spooled)}
+        for stream in others:
+            scanners[stream] = TrailerScanner(nonce, opening=spooled, spooled=spooled)
+        events = envd.open_process(
+            connection,
+            config,
+            user=spec.user,
+            stdin=spec.stdin,
+            pty=spec.pty,
+            backstop=spec.backstop,
+            tag=spec.marker,
         )
-        events = _open(connection, config, user=spec.user, stdin=spec.stdin, backstop=spec.backstop)
         try:
-            pid = extract_start_pid(await first_event(events, _START_TIMEOUT_S), "start process")
+            pid = await envd.started_pid(events)
+            exec_id = durable.exec_id if durable is not None and spooled else ""
+            process = cls(connection, pid, spec.marker, spec.user, scanners, exec_id)
+            process._items = events
+            if durable is not None:
+                await process._await_opening(scanners[first], durable.exec_id)
+        except SandboxError:
+            await events.aclose()
+            raise
         except Exception as error:
             await events.aclose()
-            raise _start_error(error, spec) or await _domain_error(error, connection) from error
-        return cls(connection, events, pid, spec, nonce)
+            raise start_error(error, spec) or await envd.domain_error(error, connection) from error
+        return process
+
+    @classmethod
+    async def adopt(
+        cls, connection: Connection, found: FoundExec, position: Position
+    ) -> E2BProcess:
+        """Go on with a spooled exec; see `SandboxProvider.adopt`."""
+        known = kept.Kept.of(found)
+        scanners = {it: TrailerScanner(known.nonce) for it in (Stream.STDOUT, Stream.STDERR)}
+        process = cls(connection, found.pid, known.marker, known.user, scanners, found.exec_id)
+        await process._resume_spooled(found, position)
+        return process
 
     @property
     def pid(self) -> int:
         """See `domain.ports.Process`."""
         return self._pid
 
-    async def events(self) -> AsyncIterator[ProcessOutput | ProcessEnd]:
+    async def events(self) -> AsyncIterator[ProcessEvent]:
         """See `domain.ports.Process`."""
+        while self._first:
+            yield self._first.pop(0)
         trailers_at: float | None = None
         while True:
+            if trailers_at is None and self._live and self._whole():
+                trailers_at = time.monotonic()
             try:
-                event = await self._next(trailers_at)
+                item = await self._next(trailers_at)
             except StopAsyncIteration:
-                raise BackendUnavailableError("The backend ended the stream early.") from None
-            if event is None:
-                yield ProcessEnd(
-                    exit_code=self._scanners[Stream.STDOUT].code,
-                    signal="",
-                    output_still_open=True,
-                    drain_s=_END_WAIT_S,
-                )
+                end = await self._end_by_record()
+                for rest in self._rests():
+                    yield rest
+                yield end
                 return
-            match _payload(event):
-                case DataEvent() as data if data.output is not None:
-                    stream = _STREAMS[data.output.field]
-                    visible = self._visible(stream, data.output.value)
-                    if visible:
-                        yield ProcessOutput(stream, visible)
-                    if trailers_at is None and self._trailers_seen():
-                        trailers_at = time.monotonic()
-                case EndEvent() as end:
-                    for stream, scanner in self._scanners.items():
-                        rest = scanner.rest()
-                        if rest:
-                            yield ProcessOutput(stream, rest)
+            match item:
+                case None:
+                    yield self._end_by_trailer()
+                    return
+                case envd.DataEvent() as data if data.output is not None:
+                    stream, written = envd.STREAMS[data.output.field], data.output.value
+                case ProcessOutput(stream, written):
+                    pass
+                case ProcessGap(stream):
+                    self._scanners[stream].lose()
+                    yield item
+                    continue
+                case envd.EndEvent():
+                    for rest in self._rests():
+                        yield rest
                     waited = 0.0 if trailers_at is None else time.monotonic() - trailers_at
-                    name = "" if end.exited else signal_name(end.status)
-                    yield ProcessEnd(None if name else end.exit_code, name, drain_s=waited)
+                    yield self._end(item, waited)
                     return
                 case _:
                     continue
+            if visible := self._scanners[stream].feed(written):
+                yield ProcessOutput(stream, visible)
+
+    async def reconnect(self, position: Position) -> None:
+        """See `domain.ports.Process`."""
+        await self.aclose()
+        if self._exec_id:
+            found = await self._record()
+            if found is None:
+                raise ExecLostError("The sandbox no longer knows the exec.")
+            await self._resume_spooled(found, position)
+            return
+        self._items = await envd.connect(self._connection, self._pid, self._marker)
+        if self._items is None:
+            raise ExecLostError("The program ended while the backend could not be reached.")
+        self._first = [ProcessGap(stream) for stream in self._scanners]
+        for scanner in self._scanners.values():
+            scanner.lose()
+        await self._release_if_dead()
 
     async def write_stdin(self, data: bytes) -> None:
         """See `domain.ports.Process`."""
         for start in range(0, len(data), _STDIN_CHUNK_BYTES):
             chunk = data[start : start + _STDIN_CHUNK_BYTES]
-            stdin: Oneof[Literal["stdin"], bytes] = Oneof("stdin", chunk)
-            request = process_pb.SendInputRequest(
-                process=self._selector(),
-                input=process_pb.ProcessInput(input=stdin),
-            )
-            await self._call(
-                self._connection.processes.send_input(
-                    request, timeout_ms=timeout_to_ms(_INPUT_TIMEOUT_S)
-                )
-            )
+            try:
+                await envd.send_input(self._connection, self._pid, chunk, pty=self._has_terminal)
+            except ConnectError as error:
+                if error.code in (Code.NOT_FOUND, Code.INTERNAL):
+                    raise InputClosedError("The program takes no more input.") from error
+                raise await envd.domain_error(error, self._connection) from error
+            except Exception as error:
+                raise await envd.domain_error(error, self._connection) from error
 
     async def close_stdin(self) -> None:
         """See `domain.ports.Process`."""
-        request = process_pb.CloseStdinRequest(process=self._selector())
-        await self._call(
-            self._connection.processes.close_stdin(
-                request, timeout_ms=timeout_to_ms(_START_TIMEOUT_S)
-            )
-        )
+        if self._has_terminal:
+            await self.write_stdin(_END_OF_INPUT)
+            return
+        try:
+            await envd.close_input(self._connection, self._pid)
+        except Exception as error:
+            if isinstance(error, ConnectError) and error.code is Code.NOT_FOUND:
+                return
+            raise await envd.domain_error(error, self._connection) from error
+
+    async def signal(self, name: str) -> bool:
+        """See `domain.ports.Process`."""
+        killer = self._connection.killer(self._user)
+        try:
+            return await killer.signal(self._pid, self._marker, name) > 0
+        except (BackendUnavailableError, TooManyExecsError):
+            if name not in ("TERM", "KILL"):
+                raise
+            # A sandbox that cannot fork any more still takes a signal to the leader.
+            return await self._signal_leader("TERM" if name == "TERM" else "KILL")
+
+    async def resize(self, size: PtySize) -> None:
+        """See `domain.ports.Process`."""
+        try:
+            await envd.resize(self._connection, self._pid, size)
+        except Exception as error:
+            if isinstance(error, ConnectError) and error.code is Code.NOT_FOUND:
+                return
+            raise await envd.domain_error(error, self._connection) from error
+
+    def usage(self) -> ProcessUsage | None:
+        """See `domain.ports.Process`."""
+        for scanner in self._scanners.values():
+            if scanner.trailer is not None:
+                return ProcessUsage(cpu_time=scanner.trailer.cpu_time)
+        return None if self._found is None else self._found.usage
 
     async def kill(self, grace: timedelta) -> Sequence[int]:
         """See `domain.ports.Process`."""
-        grace_ms = round(grace.total_seconds() * 1000)
-        killer = ProcessKiller(self._connection, self._spec.user)
+        killer = self._connection.killer(self._user)
         try:
-            async with self._connection.killers:
-                return await killer.kill_tree(self._pid, self._spec.marker, grace_ms)
+            return await killer.kill(self._pid, self._marker, grace.total_seconds())
         except (BackendUnavailableError, TooManyExecsError):
-            # A sandbox that cannot fork any more still takes a signal to the leader.
             _log.warning("exec.only_leader_killed", pid=self._pid)
-            request = process_pb.SendSignalRequest(
-                process=self._selector(), signal=process_pb.Signal.SIGKILL
-            )
-            await self._call(
-                self._connection.processes.send_signal(
-                    request, timeout_ms=timeout_to_ms(_START_TIMEOUT_S)
-                )
-            )
+            await self._signal_leader("KILL")
             return [self._pid]
 
     async def aclose(self) -> None:
         """See `domain.ports.Process`."""
-        await self._events.aclose()
+        if self._items is not None:
+            await self._items.aclose()
 
-    def _visible(self, stream: Stream, data: bytes) -> bytes:
-        scanner = self._scanners.get(stream)
-        return data if scanner is None else scanner.feed(data)
+    @property
+    def _has_terminal(self) -> bool:
+        return Stream.PTY in self._scanners
 
-    def _trailers_seen(self) -> bool:
-        return all(scanner.code is not None for scanner in self._scanners.values())
+    def _whole(self) -> bool:
+        """Whether everything that was written before the program's end has been read."""
+        return all(scanner.trailer is not None for scanner in self._scanners.values())
 
-    async def _next(self, trailers_at: float | None) -> process_pb.StartResponse | None:
-        """Return the backend's next event; None when none came in time after both trailers."""
+    def _rests(self) -> Sequence[ProcessOutput]:
+        rests = [(stream, scanner.rest()) for stream, scanner in self._scanners.items()]
+        return [ProcessOutput(stream, rest) for stream, rest in rests if rest]
+
+    def _end(self, end: envd.EndEvent, waited_s: float) -> ProcessEnd:
+        name = "" if end.exited else signal_name(end.status)
+        if name:
+            return ProcessEnd(None, name, drain_s=waited_s)
+        trailers = [it.trailer for it in self._scanners.values() if it.trailer is not None]
+        oom = any(it.oom and it.code == end.exit_code for it in trailers)
+        return ProcessEnd(end.exit_code, "", drain_s=waited_s, oom=oom)
+
+    def _end_by_trailer(self) -> ProcessEnd:
+        """Say how it ended while another process keeps the backend from saying it."""
+        trailer = next(it.trailer for it in self._scanners.values())
+        if trailer is None:
+            raise RuntimeError("an end without a trailer")
+        return ProcessEnd(
+            trailer.code, "", output_still_open=True, drain_s=_END_WAIT_S, oom=trailer.oom
+        )
+
+    async def _end_by_record(self) -> ProcessEnd:
+        """Say how it ended when the backend does not: by what the sandbox keeps."""
+        if self._found is None or self._live:
+            raise BackendUnavailableError("The backend ended the stream early.")
+        if self._found.end is None:
+            self._found = await self._record() or self._found
+        if self._found.end is None:
+            raise ExecLostError("The program has ended, and nobody knows how.")
+        return self._found.end
+
+    async def _next(self, trailers_at: float | None) -> object:
+        """Return what comes next; None when no end came in time after all trailers."""
+        if self._items is None:
+            raise RuntimeError("a process without events")
         try:
             if trailers_at is None:
-                return await self._events.__anext__()
-            left = trailers_at + _END_WAIT_S - time.monotonic()
-            async with asyncio.timeout(max(left, 0)) as limit:
-                return await self._events.__anext__()
-        except StopAsyncIteration:
+                item = await self._items.__anext__()
+            else:
+                left = trailers_at + _END_WAIT_S - time.monotonic()
+                async with asyncio.timeout(max(left, 0)) as limit:
+                    item = await self._items.__anext__()
+        except (StopAsyncIteration, SandboxError):
             raise
         except Exception as error:
             # The client library turns a cancellation into an error of its own.
             if trailers_at is not None and limit.expired():
                 return None
-            raise await _domain_error(error, self._connection) from error
+            raise await envd.reading_error(error, self._connection) from error
+        return item if isinstance(item, _OWN) else envd.payload(item)
 
-    def _selector(self) -> process_pb.ProcessSelector:
-        pid: Oneof[Literal["pid"], int] = Oneof("pid", self._pid)
-        return process_pb.ProcessSelector(selector=pid)
+    async def _await_opening(self, scanner: TrailerScanner, exec_id: str) -> None:
+        """Wait until the supervisor has said whether the program may run."""
+        while scanner.opening is None:
+            async with asyncio.timeout(envd.CALL_TIMEOUT_S):
+                item = await self._next(None)
+            match item:
+                case envd.DataEvent() as data if data.output is not None:
+                    stream = envd.STREAMS[data.output.field]
+                    if visible := self._scanners[stream].feed(data.output.value):
+                        self._first.append(ProcessOutput(stream, visible))
+                case envd.EndEvent():
+                    raise BackendError("The sandbox's shell ended before the program began.")
+                case _:
+                    continue
+        if scanner.opening == b"taken":
+            raise ExecIdReusedError(
+                f"The sandbox has an exec {exec_id!r} already, and none is run twice.",
+                metadata={"exec_id": exec_id},
+            )
+        if scanner.opening != b"ok":
+            raise DiskFullError("The sandbox has no room to keep an exec in.")
 
-    async def _call(self, call: Awaitable[object]) -> None:
+    async def _record(self) -> FoundExec | None:
+        found = await kept.find(self._connection, self._exec_id, self._user)
+        return next((it for it in found if it.handle["marker"] == self._marker), None)
+
+    async def _resume_spooled(self, found: FoundExec, position: Position) -> None:
+        """Go on behind a position, by the spool and what the backend still knows."""
+        self._found = found
+        live = None
+        if found.end is None and not found.restarted:
+            live = await envd.connect(self._connection, self._pid, self._marker)
+        self._live = live is not None
+        position = Position(
+            position.stdout_offset + self._scanners[Stream.STDOUT].resume(),
+            position.stderr_offset + self._scanners[Stream.STDERR].resume(),
+        )
+        output = SpooledOutput(self._connection, found, position, live, self._whole)
+        self._items = output.items()
+
+    async def _release_if_dead(self) -> None:
+        """Get the end of a program whose trailers may have been missed.
+
+        A child that holds its output open would keep the backend from telling
+        it. After a signal, which no longer reaches anybody, it waits for none.
+        """
+        arguments = ["-c", _TELL_DEAD, "/bin/bash", str(self._pid)]
         try:
-            await call
-        except Exception as error:
-            raise await _domain_error(error, self._connection) from error
+            told = await envd.run_bash(
+                self._connection, arguments, user=self._user, timeout_s=_TELL_DEAD_TIMEOUT_S
+            )
+            if told.strip() == b"dead":
+                await self._signal_leader("TERM")
+        except SandboxError:
+            # Then its end is told when its children have ended.
+            return
 
-
-class ProcessKiller:
-    """Ends all processes of an exec, from a shell of its own in the sandbox."""
-
-    def __init__(self, connection: Connection, user: str) -> None:
-        self._connection = connection
-        self._user = user
-
-    async def kill_tree(self, pid: int, marker: str, grace_ms: int) -> list[int]:
-        """Send TERM, and KILL after the grace. Returns the processes that are left."""
-        args = supervisor.kill_tree_arguments(pid, marker, grace_ms)
-        config = process_pb.ProcessConfig(cmd="/bin/bash", args=args)
-        events = _open(self._connection, config, user=self._user, stdin=False, backstop=None)
-        printed = b""
+    async def _signal_leader(self, name: Literal["TERM", "KILL"]) -> bool:
         try:
-            async with asyncio.timeout(_KILLER_TIMEOUT_S + grace_ms / 1000) as limit:
-                async for event in events:
-                    match _payload(event):
-                        case DataEvent(output=Oneof(field="stdout", value=bytes() as text)):
-                            printed += text
-                        case EndEvent():
-                            break
-                        case _:
-                            continue
+            await envd.signal_leader(self._connection, self._pid, name)
         except Exception as error:
-            # The client library turns a cancellation into an error of its own.
-            if limit.expired():
-                raise BackendUnavailableError("The killer took too long.") from error
-            raise await _domain_error(error, self._connection) from error
-        finally:
-            await events.aclose()
-        told, done, _ = printed.partition(b"\n")
-        if not done:
-            raise BackendUnavailableError("The sandbox could not run the killer.")
-        return [int(pid) for pid in told.split()]
-
-
-def _payload(event: process_pb.StartResponse) -> object:
-    """Return what the event tells: a DataEvent, an EndEvent or something else."""
-    if event.event is None or event.event.event is None:
-        return None
-    return event.event.event.value
-
-
-def _open(
-    connection: Connection,
-    config: process_pb.ProcessConfig,
-    *,
-    user: str,
-    stdin: bool,
-    backstop: timedelta | None,
-) -> AsyncGenerator[process_pb.StartResponse, Any]:
-    """Ask the backend to start a process; the stream's first event tells that it has."""
-    version = connection.sandbox._envd_version  # Decides the header's form.
-    headers = {
-        **authentication_header(version, user or None),
-        "Keepalive-Ping-Interval": str(_KEEPALIVE_S),
-    }
-    limit = None if backstop is None else backstop.total_seconds()
-    request = process_pb.StartRequest(process=config, stdin=stdin)
-    return as_stream(
-        connection.processes.start(request, headers=headers, timeout_ms=timeout_to_ms(limit))
-    )
+            if isinstance(error, ConnectError) and error.code is Code.NOT_FOUND:
+                return False
+            raise await envd.domain_error(error, self._connection) from error
+        return True

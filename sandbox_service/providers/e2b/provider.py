@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -9,16 +10,21 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import httpx
+import structlog
 
 from sandbox_service.domain.errors import (
+    BackendRejectedCredentialsError,
     DiskFullError,
     FileNotAccessibleError,
     InvalidRequestError,
+    SandboxError,
     UserNotFoundError,
 )
+from sandbox_service.domain.execs import Position
 from sandbox_service.domain.ports import (
     BackendInfo,
     BackendSandbox,
+    FoundExec,
     NewSandbox,
     Process,
     ProcessSpec,
@@ -32,7 +38,8 @@ from sandbox_service.domain.sandboxes import (
     ResourceUsage,
     SandboxRecord,
 )
-from sandbox_service.providers.e2b.connections import Connections, Endpoint
+from sandbox_service.providers.e2b import kept
+from sandbox_service.providers.e2b.connections import Connection, Connections, Endpoint
 from sandbox_service.providers.e2b.errors import translated, translating
 from sandbox_service.providers.e2b.process import E2BProcess
 from sandbox_service.providers.e2b.sdk import (
@@ -44,7 +51,10 @@ from sandbox_service.providers.e2b.sdk import (
     sdk_errors,
 )
 
+_log = structlog.get_logger(__name__)
+
 _PAGE: Final = 100
+_LEFTOVER_GRACE_S: Final = 0.5
 _PROBE_TIMEOUT_S: Final = 5.0
 _HEALTH_TIMEOUT_S: Final = 5.0
 _UPLOAD_BYTES_PER_S: Final = 1_000_000
@@ -79,6 +89,7 @@ class E2BProvider:
         self._endpoint = endpoint
         self._info = info
         self._connections = Connections(endpoint)
+        self._sweeping: set[asyncio.Task[None]] = set()
         # trust_env off: a proxy of the environment must not see loopback probes.
         self._probe = httpx.AsyncClient(
             timeout=_PROBE_TIMEOUT_S, trust_env=False, follow_redirects=False
@@ -188,7 +199,50 @@ class E2BProvider:
 
     async def start(self, sandbox_id: str, spec: ProcessSpec) -> Process:
         """See `SandboxProvider`."""
-        return await E2BProcess.start(await self._connections.to(sandbox_id), spec)
+        connection = await self._connections.to(sandbox_id)
+        process = await E2BProcess.start(connection, spec)
+        if spec.durable is not None and spec.durable.spool_limit_bytes:
+            connection.spooled[spec.user] += 1
+            if connection.spooled[spec.user] % kept.SWEEP_EVERY == 0:
+                self._sweep_soon(connection, spec.user)
+        return process
+
+    def _sweep_soon(self, connection: Connection, user: str) -> None:
+        async def sweep() -> None:
+            try:
+                await kept.sweep(connection, user)
+            except SandboxError as error:
+                _log.warning("exec.spools_not_swept", reason=error.reason)
+
+        sweeping = asyncio.create_task(sweep())
+        self._sweeping.add(sweeping)
+        sweeping.add_done_callback(self._sweeping.discard)
+
+    async def find_exec(self, sandbox_id: str, exec_id: str) -> FoundExec | None:
+        """See `SandboxProvider`."""
+        found = await kept.find(await self._connections.to(sandbox_id), exec_id, "")
+        return found[0] if found else None
+
+    async def exec_records(self, sandbox_id: str) -> Sequence[FoundExec]:
+        """See `SandboxProvider`."""
+        return await kept.find(await self._connections.to(sandbox_id), "", "")
+
+    async def adopt(
+        self, sandbox_id: str, found: FoundExec, position: Position | None = None
+    ) -> Process:
+        """See `SandboxProvider`."""
+        connection = await self._connections.to(sandbox_id)
+        return await E2BProcess.adopt(connection, found, position or Position())
+
+    async def end_leftovers(self, sandbox_id: str, instance: str) -> int:
+        """See `SandboxProvider`."""
+        connection = await self._connections.to(sandbox_id)
+        try:
+            killer = connection.killer(kept.ALL_SEEING)
+            return await killer.end_instance(instance, _LEFTOVER_GRACE_S)
+        except BackendRejectedCredentialsError:
+            # There is no such user: what the template's own one left is found.
+            return await connection.killer("").end_instance(instance, _LEFTOVER_GRACE_S)
 
     async def write_file(
         self, sandbox_id: str, path: str, content: bytes | AsyncIterator[bytes], user: str = ""
@@ -242,6 +296,8 @@ class E2BProvider:
 
     async def aclose(self) -> None:
         """See `SandboxProvider`. The SDK's own pools end with the process."""
+        for sweeping in self._sweeping:
+            sweeping.cancel()
         await self._probe.aclose()
 
 

@@ -9,6 +9,7 @@ program's hands: nothing here is a security boundary.
 
 from __future__ import annotations
 
+import json
 import re
 import secrets
 from collections.abc import Mapping, Sequence
@@ -16,27 +17,36 @@ from importlib import resources
 from typing import Final
 
 from sandbox_service.domain.execs import Argv, ShellCommand, SourceCode
-from sandbox_service.domain.ports import ProcessSpec
+from sandbox_service.domain.ports import Durable, ProcessSpec
 
 MARKER: Final = "SANDBOX_EXEC_MARKER"
 """The environment variable that every process of an exec carries."""
 
+INSTANCE: Final = "SANDBOX_EXEC_INSTANCE"
+"""The one that names who runs it, unless it outlives that."""
+
 _OBEYED_BY_BASH: Final = frozenset(
-    {"BASH_ENV", "ENV", "SHELLOPTS", "BASHOPTS", "BASH_XTRACEFD", "POSIXLY_CORRECT"}
+    {"BASH_ENV", "ENV", "SHELLOPTS", "BASHOPTS", "BASH_XTRACEFD", "POSIXLY_CORRECT", "PS1", "PS2"}
 )
 
-_RECORD_SEPARATOR: Final = 0x1E
-_CODE_DIGITS_MAX: Final = 3
+_PLAIN: Final = ["--noprofile", "--norc"]
+
+_TERMINAL: Final = {"TERM": "xterm-256color", "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8"}
+"""What a program with a terminal is given, unless its caller says otherwise."""
 
 
-def _script(name: str) -> str:
+def script(name: str) -> str:
     """Return a script of this package without what only people read."""
     text = resources.files(__package__).joinpath(name).read_text()
     return re.sub(r"^\s*#.*\n", "", text, flags=re.MULTILINE)
 
 
-_SUPERVISOR: Final = _script("supervisor.sh")
-_KILL_TREE: Final = _script("kill_tree.sh")
+_SUPERVISOR: Final = script("supervisor.sh")
+_KEEP: Final = script("keep.sh")
+
+_KIB: Final = 1024
+_TRAILER_KIB: Final = 1
+"""A spool has room for the trailer too, so that a stream that fits is known to be whole."""
 
 
 def new_nonce() -> bytes:
@@ -44,89 +54,65 @@ def new_nonce() -> bytes:
     return secrets.token_hex(12).encode()
 
 
-def command_line(spec: ProcessSpec, nonce: bytes) -> tuple[str, list[str], Mapping[str, str]]:
+def spool_kib(limit_bytes: int) -> int:
+    """Return how large a spool may grow to hold so much output, in KiB. 0: there is none."""
+    return 0 if limit_bytes <= 0 else -(-limit_bytes // _KIB) + _TRAILER_KIB
+
+
+def environment(spec: ProcessSpec) -> dict[str, str]:
+    """Return the variables that every process of an exec is given, the caller's among them."""
+    env = {**spec.env, MARKER: spec.marker}
+    if spec.pty is not None:
+        env = {**_TERMINAL, **env}
+    # What is spooled outlives the instance that started it.
+    if spec.instance and (spec.durable is None or not spec.durable.spool_limit_bytes):
+        env[INSTANCE] = spec.instance
+    return env
+
+
+def command_line(spec: ProcessSpec, nonce: bytes) -> tuple[str, list[str], dict[str, str]]:
     """Return the program that envd is to start, its arguments and its environment.
 
     `setsid` replaces itself with bash: envd's child leads no process group, so
-    nothing is forked and the pid that envd reports is the group's too. Only a
-    shell command gets a login shell: a profile in the sandbox, or a variable
-    that bash itself obeys, must not act on other programs.
+    nothing is forked and the pid that envd reports is the group's too. With a
+    terminal it does lead one, and `setsid` would fork. Only a shell command
+    gets a login shell: a profile in the sandbox, or a variable that bash
+    itself obeys, must not act on other programs.
     """
-    if isinstance(spec.program, ShellCommand):
-        shell = ["/bin/bash", "-l", "-c", _SUPERVISOR, "/bin/bash", nonce.decode()]
-        return "/usr/bin/setsid", [*shell, "line", "", spec.cwd, spec.program.line], spec.env
-    folder = ""
+    env = environment(spec)
     how: Sequence[str]
     match spec.program:
+        case ShellCommand(line):
+            options, how = ["-l"], ["line", "", spec.cwd, line]
         case Argv(args):
-            how = args
+            options, how = _PLAIN, ["argv", "", "", *_obeyed(env), *args]
         case SourceCode(args=args):
             if spec.language is None:
                 raise ValueError("source code needs its language")
             folder = spec.source_path.rpartition("/")[0]
-            how = [*spec.language.command, spec.source_path, *args]
-    obeyed = {name: value for name, value in spec.env.items() if name in _OBEYED_BY_BASH}
-    if obeyed:
-        how = ["/usr/bin/env", *(f"{name}={value}" for name, value in obeyed.items()), *how]
-    plain = ["/bin/bash", "--noprofile", "--norc", "-c", _SUPERVISOR, "/bin/bash", nonce.decode()]
-    env = {name: value for name, value in spec.env.items() if name not in obeyed}
-    return "/usr/bin/setsid", [*plain, "argv", folder, "", *how], env
+            program = [*spec.language.command, spec.source_path, *args]
+            options, how = _PLAIN, ["argv", folder, "", *_obeyed(env), *program]
+    if options is _PLAIN:
+        env = {name: value for name, value in env.items() if name not in _OBEYED_BY_BASH}
+    script, kept = _SUPERVISOR, list[str]()
+    if spec.durable is not None:
+        script, kept = _KEEP + _SUPERVISOR, _kept(spec, spec.durable, nonce)
+    whole = ["/bin/bash", *options, "-c", script, "/bin/bash", *kept, nonce.decode(), *how]
+    if spec.pty is None:
+        whole = ["/usr/bin/setsid", *whole]
+    return whole[0], whole[1:], env
 
 
-def kill_tree_arguments(pid: int, marker: str, grace_ms: int) -> list[str]:
-    """Return bash's arguments for ending an exec's processes."""
-    return ["-c", _KILL_TREE, "/bin/bash", str(pid), marker, str(grace_ms)]
+def _obeyed(env: Mapping[str, str]) -> list[str]:
+    """Return how to give a program the variables that bash would act on itself."""
+    obeyed = [f"{name}={value}" for name, value in env.items() if name in _OBEYED_BY_BASH]
+    return ["/usr/bin/env", *obeyed] if obeyed else []
 
 
-class TrailerScanner:
-    """Finds the trailer in one stream, and takes it out.
-
-    The bytes of a trailer may come in two frames, so what can still become one
-    is held back: at most the trailer's own length, and only at the end.
-
-    Attributes:
-        code: The exit code that the trailer told. None until it came.
-    """
-
-    def __init__(self, nonce: bytes) -> None:
-        self.code: int | None = None
-        self._prefix = bytes([_RECORD_SEPARATOR]) + nonce + b":"
-        self._longest = len(self._prefix) + _CODE_DIGITS_MAX + 1
-        self._held = b""
-
-    def feed(self, data: bytes) -> bytes:
-        """Return the program's own bytes among `data` and what was held back before."""
-        if self._held:
-            data = self._held + data
-            self._held = b""
-        if self.code is not None:
-            return data
-        at = data.find(self._prefix)
-        while at != -1:
-            end = data.find(_RECORD_SEPARATOR, at + len(self._prefix))
-            digits = data[at + len(self._prefix) : end]
-            if end != -1 and digits.isdigit() and len(digits) <= _CODE_DIGITS_MAX:
-                self.code = int(digits)
-                return data[:at] + data[end + 1 :]
-            # The program may have written the beginning of its own mark.
-            at = data.find(self._prefix, at + 1)
-        start = data.find(_RECORD_SEPARATOR, max(0, len(data) - self._longest))
-        while start != -1:
-            if self._may_become_trailer(data[start:]):
-                self._held = data[start:]
-                return data[:start]
-            start = data.find(_RECORD_SEPARATOR, start + 1)
-        return data
-
-    def rest(self) -> bytes:
-        """Return what was held back, when nothing more comes."""
-        held, self._held = self._held, b""
-        return held
-
-    def _may_become_trailer(self, tail: bytes) -> bool:
-        if len(tail) <= len(self._prefix):
-            return self._prefix.startswith(tail)
-        digits = tail[len(self._prefix) :]
-        return (
-            tail.startswith(self._prefix) and digits.isdigit() and len(digits) <= _CODE_DIGITS_MAX
-        )
+def _kept(spec: ProcessSpec, durable: Durable, nonce: bytes) -> list[str]:
+    record = json.dumps(
+        {"instance": spec.instance, "limit": durable.spool_limit_bytes, "record": durable.record},
+        separators=(",", ":"),
+    )
+    kib = spool_kib(durable.spool_limit_bytes)
+    return [nonce.decode(), durable.exec_id, str(kib), spec.marker, record]

@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import aclosing
 from datetime import timedelta
 
 from miosa.sandbox.v1 import (
     capabilities_pb2,
     create_pb2,
-    exec_pb2,
     file_sync_pb2,
     lifecycle_pb2,
     preview_pb2,
 )
 
-from sandbox_service.contract import capabilities, enums, execs, file_sync, sandboxes, times
+from sandbox_service.contract import capabilities, enums, file_sync, sandboxes, times
 from sandbox_service.contract.refusals import unserved
 from sandbox_service.domain.sandboxes import Preview, SandboxRecord, SandboxState
 from sandbox_service.operations.service import Operations
 from sandbox_service.rpc.call import Call
+from sandbox_service.rpc.servicers.execs import ExecServicer
 
 
-class SandboxServicer:
+class SandboxServicer(ExecServicer):
     """Serves the RPCs of SandboxService that this version has; the names are the RPCs'.
 
     Args:
@@ -31,7 +30,7 @@ class SandboxServicer:
     """
 
     def __init__(self, operations: Operations, served: dict[str, bool]) -> None:
-        self._do = operations
+        super().__init__(operations)
         self._served = served
 
     async def Create(
@@ -78,21 +77,6 @@ class SandboxServicer:
             expire_time=times.timestamp(record.expire_time), extended=extended
         )
 
-    async def Exec(
-        self, request: exec_pb2.ExecRequest, call: Call
-    ) -> AsyncIterator[exec_pb2.ExecResponse]:
-        """Run a program. Leaving kills it and all that it started."""
-        call.about(sandbox_id=request.sandbox_id, exec_id=request.exec_id)
-        spec = execs.exec_spec(request)
-        async with (
-            self._do.sandboxes.using(call.caller, request.sandbox_id) as record,
-            aclosing(self._do.execs.run(record, spec)) as events,
-        ):
-            seq = 0
-            async for event in events:
-                yield exec_pb2.ExecResponse(event=execs.event(event, seq))
-                seq += 1
-
     async def SyncFiles(
         self, requests: AsyncIterator[file_sync_pb2.SyncFilesRequest], call: Call
     ) -> file_sync_pb2.SyncFilesResponse:
@@ -102,6 +86,7 @@ class SandboxServicer:
         header, reload = file_sync.sync_header(message), file_sync.reload_spec(message)
         wait = times.optional_duration(message, "preview_wait") or timedelta(0)
         async with self._do.sandboxes.using(call.caller, message.sandbox_id) as record:
+            reload = await self._do.reloads.checked(record, reload)
             refusal = self._do.reloads.refusal(record, reload)
             parts = file_sync.parts(requests)
             receipt = await self._do.file_sync.sync(record, header, parts, refusal)

@@ -40,3 +40,21 @@ def test_a_state_folder_that_cannot_be_is_told_with_what_to_do(tmp_path):
         claim(tmp_path / "state")
 
     assert "SANDBOX_STATE_DIR" in caught.value.fix
+
+
+def test_who_had_the_corner_before_is_known_until_somebody_tidied_up(tmp_path):
+    """What a crash left in sandboxes carries its name, and a second crash must not hide it."""
+    first = claim(tmp_path)
+    first.release()
+    second = claim(tmp_path)
+    second.release()
+    third = claim(tmp_path)
+    third.tidied_up()
+    third.release()
+    fourth = claim(tmp_path)
+    fourth.release()
+
+    assert first.predecessors == ()
+    assert second.predecessors == (first.name,)
+    assert third.predecessors == (first.name, second.name)
+    assert fourth.predecessors == (third.name,)

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from sandbox_service.app.cli import cli
 from sandbox_service.app.settings import Settings, default_state_dir
+from sandbox_service.domain.policy import Action, Mode, PolicyTerms
 
 
 @pytest.fixture(autouse=True)
@@ -57,6 +58,19 @@ def test_trusted_peers_are_a_comma_separated_list(monkeypatch):
     assert Settings().trusted_peers == (ip_network("10.0.0.0/8"), ip_network("::1/128"))
 
 
+def test_the_code_policy_has_a_mode_for_all_and_others_for_some(monkeypatch):
+    """By default it denies what its rules deny, for everybody."""
+    assert Settings().policy == PolicyTerms()
+    monkeypatch.setenv("SANDBOX_POLICY_MODE", "warn")
+    monkeypatch.setenv("SANDBOX_POLICY_TENANTS", "acme=off, a=b=deny,")
+    monkeypatch.setenv("SANDBOX_POLICY_UNCHECKED", "deny")
+    terms = Settings().policy
+
+    assert terms.tenants == {"acme": Mode.OFF, "a=b": Mode.DENY}
+    assert [terms.mode_of(it) for it in ("acme", "other")] == [Mode.OFF, Mode.WARN]
+    assert terms.unchecked is Action.DENY
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -66,6 +80,9 @@ def test_trusted_peers_are_a_comma_separated_list(monkeypatch):
         ("SANDBOX_BACKEND", "docker"),
         ("SANDBOX_LOCAL_PORT", "70000"),
         ("SANDBOX_EXECS_MAX", "0"),
+        ("SANDBOX_POLICY_MODE", "strict"),
+        ("SANDBOX_POLICY_TENANTS", "acme"),
+        ("SANDBOX_POLICY_TENANTS", "acme=strict"),
     ],
 )
 def test_a_value_that_cannot_be_is_refused(monkeypatch, name, value):

@@ -14,6 +14,7 @@ from miosa.sandbox import v1 as pb
 
 from sandbox_service.contract.errors import CODES, ERROR_DOMAIN, to_status
 from sandbox_service.domain import errors
+from sandbox_service.domain.policy import Action, Finding, Verdict
 from sandbox_service.domain.setup import SetupFailure
 from tests.unit.contract.descriptors import reasons
 
@@ -40,13 +41,28 @@ _FAILURE = SetupFailure(
 )
 
 
+_VERDICT = Verdict(
+    findings=tuple(
+        Finding(
+            rule_id=f"rule-{line}",
+            action=Action.DENY,
+            message="It is wrong. " * 20,
+            line=line,
+            column=1,
+        )
+        for line in range(1, 100)
+    )
+)
+
+
 def _made(
     kind: type[errors.SandboxError], message: str = "What failed.", **metadata: str
 ) -> errors.SandboxError:
     """Return an error of a class, with as much in it as the class takes."""
     if issubclass(kind, errors.SetupFailedError):
         return kind(message, _FAILURE)
-    error = kind(message, metadata=metadata)
+    more = (_VERDICT,) if issubclass(kind, errors.PolicyDeniedError) else ()
+    error = kind(message, *more, metadata=metadata)
     error.retry_after = timedelta(seconds=2)
     return error
 
@@ -60,6 +76,7 @@ def _details(status: status_pb2.Status) -> dict[str, object]:
         error_details_pb2.QuotaFailure,
         error_details_pb2.ResourceInfo,
         pb.SetupFailure,
+        pb.PolicyVerdict,
     )
     for packed in status.details:
         for kind in kinds:

@@ -19,6 +19,7 @@ from sandbox_service.domain.execs import (
 )
 from sandbox_service.domain.limits import Limits
 from sandbox_service.domain.sandboxes import SandboxRecord
+from sandbox_service.operations.exec_start import ThisInstance
 from sandbox_service.operations.execs import Execs
 from sandbox_service.providers.catalogue import YamlCatalogue
 from sandbox_service.telemetry.metrics import Metrics
@@ -32,6 +33,7 @@ class Bench:
     """Execs, and what they stand on."""
 
     limits: Limits = field(default_factory=Limits)
+    instance: ThisInstance = field(default_factory=ThisInstance)
 
     def __post_init__(self) -> None:
         self.clock = SetClock()
@@ -43,6 +45,7 @@ class Bench:
             self.limits,
             self.clock,
             Metrics(self.registry),
+            self.instance,
         )
 
     def record(self, left: timedelta = timedelta(hours=1)) -> SandboxRecord:

@@ -12,11 +12,10 @@ from sandbox_service.domain.errors import (
     BackendUnavailableError,
     DiskFullError,
     DrainingError,
-    ExecIdReusedError,
     InvalidPathError,
     LanguageNotSupportedError,
-    TooManyExecsError,
 )
+from sandbox_service.domain.exec_errors import ExecIdReusedError, TooManyExecsError
 from sandbox_service.domain.execs import (
     Cause,
     ExecSpec,

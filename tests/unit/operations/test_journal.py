@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 
 from sandbox_service.domain.execs import Gap, Output, Stream
 from sandbox_service.domain.limits import OUTPUT_FRAME_BYTES
-from sandbox_service.operations import journal as module
-from sandbox_service.operations.journal import Journal, JournalReader
+from sandbox_service.operations import journal_reader as module
+from sandbox_service.operations.journal import Journal
+from sandbox_service.operations.journal_budget import JournalBudget
+from sandbox_service.operations.journal_reader import JournalReader
 
 _LARGEST = 12
 _STREAMS = (Stream.STDOUT, Stream.STDERR)
@@ -71,7 +73,8 @@ class _Play:
     def __init__(self, limit: int, *, block: bool, readers: int) -> None:
         self.told = 0
         self.most = 0
-        self.journal = Journal(limit, block=block, on_size=self._on_size)
+        budget = JournalBudget(on_size=self._on_size)
+        self.journal = Journal(limit, block=block, budget=budget)
         self.followers = [_Follower(self.journal.reader()) for _ in range(readers)]
         self.written = dict.fromkeys(Stream, 0)
         self.order: list[tuple[Stream, int]] = []
@@ -222,7 +225,7 @@ async def test_a_waiting_writer_is_freed_when_the_journal_is_over(how: str):
 async def test_a_discarded_journal_keeps_nothing_and_never_waits():
     """After its reader left for good, output costs no memory."""
     sizes: list[int] = []
-    journal = Journal(100, block=True, on_size=sizes.append)
+    journal = Journal(100, block=True, budget=JournalBudget(on_size=sizes.append))
     journal.reader()
     await journal.write(Stream.STDOUT, b"x" * 50)
 

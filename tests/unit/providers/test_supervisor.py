@@ -1,22 +1,20 @@
-"""The supervisor and the killer, run by this machine's own bash: scripts are tried, not read."""
+"""The supervisor, run by this machine's own bash: scripts are tried, not read."""
 
 from __future__ import annotations
 
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from sandbox_service.domain.execs import Argv, Program, ShellCommand, SourceCode
-from sandbox_service.domain.ports import ProcessSpec
+from sandbox_service.domain.ports import Durable, ProcessSpec
 from sandbox_service.domain.sandboxes import Language
 from sandbox_service.providers.e2b import supervisor
-from tests.support.processes import Watched, family
+from sandbox_service.providers.e2b.trailers import TrailerScanner
 
 _NONCE = b"0123456789abcdef01234567"
 _PYTHON = Language("python", ("python3", "-u"), ".py")
@@ -72,7 +70,7 @@ def run(tmp_path: Path):
             env=_environment(tmp_path),
             cwd=tmp_path,
         )
-        scanners = [supervisor.TrailerScanner(_NONCE) for _ in range(2)]
+        scanners = [TrailerScanner(_NONCE) for _ in range(2)]
         streams = [
             scanner.feed(data) + scanner.rest()
             for scanner, data in zip(scanners, (done.stdout, done.stderr), strict=True)
@@ -137,7 +135,7 @@ def test_a_child_that_a_signal_ends_prints_no_trailer(run):
 def test_a_signal_to_its_own_group_leaves_one_trailer_at_most(run):
     """`kill 0` is how scripts clean up after themselves."""
     for _ in range(20):
-        ran = run(ShellCommand("sleep 60 & sleep 60 & kill -TERM 0; wait"))
+        ran = run(ShellCommand("sleep 2 & sleep 2 & kill -TERM 0; wait"))
 
         assert ran.stdout == b""
         assert ran.status == -signal.SIGTERM
@@ -214,103 +212,51 @@ def test_source_code_without_its_language_is_a_mistake_of_ours():
         supervisor.command_line(_spec(SourceCode("python", b"")), _NONCE)
 
 
-def test_what_goes_into_the_sandbox_is_short():
+@pytest.mark.parametrize("durable", [None, Durable(exec_id="x", spool_limit_bytes=4096)])
+def test_what_goes_into_the_sandbox_is_short(durable: Durable | None):
     """One argument is at most 128 KiB, and the caller's command needs room beside ours."""
-    scripts = [_command(_spec(ShellCommand("")))[5], supervisor.kill_tree_arguments(1, "m", 1)[1]]
+    script = _command(_spec(ShellCommand(""), durable=durable))[4]
 
-    for script in scripts:
-        assert len(script) < 4096
-        assert not [line for line in script.splitlines() if line.lstrip().startswith("#")]
-
-
-@pytest.fixture
-def started(tmp_path: Path) -> Iterator[list[subprocess.Popen[bytes]]]:
-    """Programs under the supervisor that are gone after the test, whatever it did."""
-    running: list[subprocess.Popen[bytes]] = []
-    yield running
-    for process in running:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait(10)
-        if process.stdout is not None:
-            process.stdout.close()
+    assert len(script) < 8192
+    assert not [line for line in script.splitlines() if line.lstrip().startswith("#")]
 
 
-def _start(
-    started: list[subprocess.Popen[bytes]], home: Path, line: str
-) -> tuple[subprocess.Popen[bytes], Watched]:
-    """Start a line that says when all of its tree is up."""
-    process = subprocess.Popen(
-        _command(_spec(ShellCommand(line))),
-        stdout=subprocess.PIPE,
-        stdin=subprocess.DEVNULL,
-        env=_environment(home),
-        cwd=home,
-    )
-    started.append(process)
-    assert process.stdout is not None
-    assert process.stdout.readline() == b"up\n"
-    return process, Watched(family(process.pid))
-
-
-def _kill(process: subprocess.Popen[bytes], grace_ms: int) -> str:
-    command = ["/bin/bash", *supervisor.kill_tree_arguments(process.pid, "the-mark", grace_ms)]
-    done = subprocess.run(command, capture_output=True, timeout=30, check=True)
-    return done.stdout.decode()
+_EVENTS = "low 0\nhigh 0\nmax 12\noom 3\noom_kill {}\noom_group_kill 0\n"
+_OOM_CONTROL = "oom_kill_disable 0\nunder_oom 0\noom_kill {}\n"
 
 
 @pytest.mark.parametrize(
-    "line",
+    ("counts", "code", "oom"),
     [
-        "echo up; sleep 600",
-        "sleep 600 & sleep 600 & echo up; wait",
-        "setsid sleep 600 & setsid bash -c 'sleep 600 & wait' & echo up; wait",
-        "env -i sleep 600 & echo up; wait",
-        "trap '' TERM; sleep 600 & echo up; while :; do sleep 600; done",
+        ((_EVENTS.format(0), _EVENTS.format(1)), 137, True),
+        ((_EVENTS.format(9), _EVENTS.format(10)), 137, True),
+        ((_OOM_CONTROL.format(0), _OOM_CONTROL.format(2)), 137, True),
+        ((_EVENTS.format(1), _EVENTS.format(1)), 137, False),
+        ((_EVENTS.format(1), _EVENTS.format(2)), 1, False),
+        (("", _EVENTS.format(1)), 137, False),
+        ((None, _EVENTS.format(1)), 137, False),
+        ((_EVENTS.format(1), None), 137, False),
+        ((None, None), 137, False),
     ],
-    ids=["waiting", "background", "sessions", "no environment", "deaf"],
 )
-def test_the_killer_leaves_nobody(started, tmp_path: Path, line: str):
-    """And says so, when all of them have gone."""
-    process, tree = _start(started, tmp_path, line)
+def test_memory_has_run_out_only_where_the_kernel_says_so(
+    tmp_path: Path, counts: tuple[str | None, str | None], code: int, oom: bool
+):
+    """A child was killed, and the count of such kills rose while the program ran."""
+    counter, later = tmp_path / "memory.events", tmp_path / "later"
+    for file, text in zip((counter, later), counts, strict=True):
+        if text is not None:
+            file.write_text(text)
+    line = f"rm -f {counter}; cp {later} {counter} 2>/dev/null; exit {code}"
+    command = [
+        part.replace("/sys/fs/cgroup/", f"{tmp_path}/")
+        for part in _command(_spec(ShellCommand(line)))
+    ]
+    done = subprocess.run(
+        command, capture_output=True, timeout=30, check=False, env=_environment(tmp_path)
+    )
+    scanner = TrailerScanner(_NONCE)
 
-    left = _kill(process, 200)
-
-    assert left == "\n"
-    assert tree.left_after(5) == []
-    assert len(tree) >= 1
-
-
-def test_the_killer_lets_a_program_use_its_grace(started, tmp_path: Path):
-    """TERM first; KILL only when the time is over."""
-    line = "trap 'echo cleaned; exit 9' TERM; echo up; while :; do sleep 0.02; done"
-    process, _ = _start(started, tmp_path, line)
-
-    _kill(process, 10_000)
-
-    assert process.wait(10) == 9
-    assert process.stdout is not None
-    assert process.stdout.read().startswith(b"cleaned\n")
-
-
-def test_the_killer_does_not_wait_when_all_have_gone(started, tmp_path: Path):
-    """A long grace is an upper limit, not a price."""
-    process, tree = _start(started, tmp_path, "echo up; exec sleep 600")
-
-    _kill(process, 20_000)
-
-    assert tree.left_after(0) == []
-
-
-def test_the_killer_spares_what_is_not_the_execs(started, tmp_path: Path):
-    """Its own shell, its parents, and programs of other execs."""
-    process, _ = _start(started, tmp_path, "echo up; exec sleep 600")
-    bystander = subprocess.Popen(["sleep", "600"], env={supervisor.MARKER: "the-mark-of-another"})
-
-    try:
-        _kill(process, 200)
-
-        assert bystander.poll() is None
-    finally:
-        bystander.kill()
-        bystander.wait(10)
+    assert scanner.feed(done.stdout) == b""
+    assert scanner.trailer is not None
+    assert (scanner.trailer.code, scanner.trailer.oom, done.stderr.count(b"\x1e")) == (code, oom, 2)

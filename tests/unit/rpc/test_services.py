@@ -20,7 +20,7 @@ def test_the_served_methods_are_those_of_the_servicer():
 def test_every_public_method_of_the_servicer_is_an_rpc():
     """A misspelt RPC would silently be unimplemented."""
     methods = {method.name for method in SERVICES[0].methods}
-    public = {name for name in vars(SandboxServicer) if not name.startswith("_")}
+    public = {name for name in dir(SandboxServicer) if not name.startswith("_")}
 
     assert public == set(SERVED)
     assert public <= methods
