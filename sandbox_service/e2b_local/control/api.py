@@ -6,6 +6,7 @@ import hmac
 from typing import TYPE_CHECKING, Final
 
 from sandbox_service.e2b_local.control import (
+    egress,
     sandboxes,
     snapshots,
     telemetry,
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 _ROUTER: Final = Router(
     (
         *(*sandboxes.ROUTES, *snapshots.ROUTES, *telemetry.ROUTES, *templates.ROUTES),
-        *(*unsupported.ROUTES, *admin.ROUTES),
+        *(*unsupported.ROUTES, *admin.ROUTES, *egress.ROUTES),
     )
 )
 

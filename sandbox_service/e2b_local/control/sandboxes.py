@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from sandbox_service.e2b_local.control import requests, views
 from sandbox_service.e2b_local.control.idempotency import KeyReusedError
-from sandbox_service.e2b_local.control.network import updated_network
+from sandbox_service.e2b_local.control.network import check_served, updated_network
 from sandbox_service.e2b_local.control.refusals import (
     EXPECTED,
     refusal_of,
@@ -54,6 +54,7 @@ async def create(plane: ControlPlane, exchange: Exchange, match: Match) -> None:
     document = await requests.json_object(exchange)
     limit = plane.config.max_lifetime_seconds
     wanted = requests.new_sandbox(document, version=version, limit_seconds=limit)
+    check_served(wanted.network, plane.config.egress)
     key = exchange.headers.get(b"idempotency-key")
     if key is None:
         record = await _create(plane, wanted)
@@ -217,16 +218,17 @@ async def resume(plane: ControlPlane, exchange: Exchange, match: Match) -> None:
 async def set_network(plane: ControlPlane, exchange: Exchange, match: Match) -> None:
     """Answer `PUT /sandboxes/{id}/network`: other settings, which replace all of its kind.
 
-    They are kept and shown; see `network` for what they mean here.
+    They hold at once, for open connections too; see `network` for what they mean here.
     """
     sandbox_id = requests.sandbox_id_of(match)
     document = await requests.json_object(exchange)
     access = requests.optional_flag_of(document, "allow_internet_access")
     record = _record(plane, sandbox_id)
     network = updated_network(record.network, document)
+    check_served(network, plane.config.egress)
     if record.state != "running":
         raise unknown_sandbox(sandbox_id)
-    plane.fleet.store.put(replace(record, network=network, allow_internet_access=access))
+    plane.fleet.put_network(replace(record, network=network, allow_internet_access=access))
     exchange.respond(204)
 
 

@@ -79,7 +79,7 @@ def shown_metric(sample: Sample, template: Template) -> dict[str, Any]:
         "cpuUsedPct": sample.cpu_percent,
         "memUsed": usage.memory_rss_bytes,
         "memTotal": template.memory_mib * 1024**2,
-        "memCache": 0,
+        "memCache": usage.memory_cache_bytes,
         "diskUsed": usage.disk_used_bytes,
         "diskTotal": usage.disk_total_bytes,
     }

@@ -12,7 +12,7 @@ from sandbox_service.e2b_local.fleet.life import (
 )
 from sandbox_service.e2b_local.fleet.snapshots import Reference
 from sandbox_service.e2b_local.fleet.store import SandboxRecord
-from sandbox_service.e2b_local.machine import BootFailedError, GuestOSError
+from sandbox_service.e2b_local.machine import GuestOSError
 from tests.unit.e2b_local.fleet_double import make, until
 
 # Quota
@@ -106,23 +106,3 @@ async def test_forks_have_the_files_and_each_ends_on_its_own(fleet, machine, tmp
     await fleet.pause("ia")
     with pytest.raises(AlreadyPausedError):
         await fleet.fork("ia", 1, 30)
-
-
-async def test_a_sandbox_whose_first_files_cannot_be_unpacked_does_not_start(fleet, machine):
-    """It would look as if it had them."""
-    await make(fleet)
-    snapshot = await fleet.snapshot("ia")
-    record = fleet.store.get("ia").fork(1000.0, 30)
-    real = machine.boot
-
-    async def boot(sandbox_id, spec):
-        guest = await real(sandbox_id, spec)
-        guest.refusal = GuestOSError(28, "no space")
-        return guest
-
-    machine.boot = boot
-    with pytest.raises(BootFailedError):
-        await fleet.create(record, snapshot.path)
-
-    assert machine.guests[record.sandbox_id].ended.done()
-    assert fleet.store.get(record.sandbox_id) is None
