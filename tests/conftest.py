@@ -73,6 +73,7 @@ _PARTS = {
     "go": lambda: _program("go"),
     "grpcurl": lambda: _program("grpcurl"),
     "javascript_sdk": _javascript_sdk,
+    "node": lambda: _program("node"),
     "root": lambda: "" if os.geteuid() == 0 else "the tests do not run as root",
     "user": _ordinary_user,
 }
