@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sandbox_service import __version__
 from sandbox_service.e2b_local import lifeline
 from sandbox_service.e2b_local.config import ConfigError
-from sandbox_service.e2b_local.control import ControlPlane
+from sandbox_service.e2b_local.control import ControlApi, ControlPlane
 from sandbox_service.e2b_local.edge import Acceptor, prepare_tls
 from sandbox_service.e2b_local.fleet import Fleet
 from sandbox_service.e2b_local.gateway import Gateway
@@ -160,7 +160,7 @@ async def _serve(
         faults=rules is not None,
     )
     faults = _make_faults(fleet, rules)
-    control = ControlPlane(fleet, config, domain, faults)
+    control = ControlApi(ControlPlane(fleet, config, domain, faults))
     server = Server(
         Gateway(
             fleet,

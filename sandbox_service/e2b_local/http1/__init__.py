@@ -6,6 +6,7 @@ to cut a stream in the middle, and the raw socket behind an upgrade. So it owns
 the transport and leaves only the parsing to `httptools`.
 """
 
+from sandbox_service.e2b_local.http1.answers import send_json
 from sandbox_service.e2b_local.http1.connection import Connection, Handler, Server
 from sandbox_service.e2b_local.http1.exchange import (
     BodyTooLargeError,
@@ -22,4 +23,5 @@ __all__ = [
     "Handler",
     "Headers",
     "Server",
+    "send_json",
 ]
