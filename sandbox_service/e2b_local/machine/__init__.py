@@ -7,6 +7,7 @@ programs and files never pass through the agent.
 
 from __future__ import annotations
 
+from sandbox_service.e2b_local.machine.archives import create as create_archive
 from sandbox_service.e2b_local.machine.diagnosis import diagnose
 from sandbox_service.e2b_local.machine.guest import Guest
 from sandbox_service.e2b_local.machine.machine import Machine
@@ -50,5 +51,6 @@ __all__ = [
     "SpawnRefusedError",
     "SpawnSpec",
     "Usage",
+    "create_archive",
     "diagnose",
 ]

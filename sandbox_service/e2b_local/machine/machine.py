@@ -15,9 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from sandbox_service.e2b_local.machine import bubblewrap, seccomp
+from sandbox_service.e2b_local.machine import archives, bubblewrap, seccomp
 from sandbox_service.e2b_local.machine.advice import explain
-from sandbox_service.e2b_local.machine.archives import ROOTS, TMP
 from sandbox_service.e2b_local.machine.guest import Guest
 from sandbox_service.e2b_local.machine.launch import launch
 from sandbox_service.e2b_local.machine.model import (
@@ -244,8 +243,7 @@ class Machine:
         saved = place.path / _SAVED
         async with guest.programs_stopped():
             try:
-                # Nobody but this process' user may read it.
-                descriptor = os.open(saved, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+                descriptor = archives.create(saved)
                 try:
                     await guest.pack(descriptor, roots=self._volatile)
                 finally:
@@ -279,7 +277,7 @@ class Machine:
     @property
     def _volatile(self) -> tuple[str, ...]:
         """The folders of a sandbox that are memory."""
-        return (TMP,) if self._config.home_size_bytes is None else ROOTS
+        return (archives.TMP,) if self._config.home_size_bytes is None else archives.ROOTS
 
     async def _clean_up(self, sandbox_id: str, place: _Place) -> None:
         self._places.pop(sandbox_id, None)
