@@ -14,6 +14,7 @@ from typing import Annotated, Any, Final
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from sandbox_service.app import local_exports
 from sandbox_service.app.settings import default_state_dir
@@ -98,7 +99,8 @@ def local(
     try:
         offered = e2b_local.load_templates(templates) if templates else None
     except e2b_local.ConfigError as error:
-        _err.print(f"[bold red]Cannot start.[/] {error.cause} {error.fix}", highlight=False)
+        words = escape(f"{error.cause} {error.fix}")
+        _err.print(f"[bold red]Cannot start.[/] {words}", highlight=False)
         raise typer.Exit(_EXIT_CANNOT_START) from None
     config = e2b_local.LocalConfig(
         state_dir=(state_dir or default_state_dir()) / "local",
@@ -147,7 +149,7 @@ def _print_exports(port: int, *, tls: bool) -> None:
         backend = local_exports.ask(f"http://127.0.0.1:{port}")
         lines = local_exports.shell_lines(backend, os.environ, tls=tls)
     except local_exports.NoBackendError as error:
-        _err.print(f"[bold red]{error}[/] Start one: {_command(port)}", highlight=False)
+        _err.print(f"[bold red]{error}[/] Start one: {escape(_command(port))}", highlight=False)
         raise typer.Exit(_EXIT_NO_BACKEND) from None
     except local_exports.KeyMissingError:
         _err.print(
