@@ -14,6 +14,7 @@ from typing import Annotated, Any, Final, Literal
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from sandbox_service.app import local_exports
 from sandbox_service.app.settings import default_state_dir, images_dir
@@ -133,7 +134,8 @@ def local(
         offered = e2b_local.load_templates(templates) if templates else None
         way_out = e2b_local.read_settings(egress, egress_allow, egress_ports, egress_private)
     except e2b_local.ConfigError as error:
-        _err.print(f"[bold red]Cannot start.[/] {error.cause} {error.fix}", highlight=False)
+        words = escape(f"{error.cause} {error.fix}")
+        _err.print(f"[bold red]Cannot start.[/] {words}", highlight=False)
         raise typer.Exit(_EXIT_CANNOT_START) from None
     base = state_dir or default_state_dir()
     config = e2b_local.LocalConfig(
@@ -187,7 +189,7 @@ def _print_exports(port: int, *, tls: bool) -> None:
         backend = local_exports.ask(f"http://127.0.0.1:{port}")
         lines = local_exports.shell_lines(backend, os.environ, tls=tls)
     except local_exports.NoBackendError as error:
-        _err.print(f"[bold red]{error}[/] Start one: {_command(port)}", highlight=False)
+        _err.print(f"[bold red]{error}[/] Start one: {escape(_command(port))}", highlight=False)
         raise typer.Exit(_EXIT_NO_BACKEND) from None
     except local_exports.KeyMissingError:
         _err.print(

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sandbox_service import __version__
 from sandbox_service.e2b_local import lifeline
 from sandbox_service.e2b_local.config import ConfigError
-from sandbox_service.e2b_local.control import ControlPlane
+from sandbox_service.e2b_local.control import ControlApi, ControlPlane
 from sandbox_service.e2b_local.edge import Acceptor, prepare_tls
 from sandbox_service.e2b_local.fleet import Fleet
 from sandbox_service.e2b_local.gateway import Gateway
@@ -185,10 +185,19 @@ async def _serve(
         egress="none" if config.egress is None else "proxy",
         images=images.describe(config.templates.values()),
     )
-    limit = config.max_connections_per_sandbox
     faults = _make_faults(fleet, rules)
-    control = ControlPlane(fleet, config, domain, faults)
-    server = Server(Gateway(fleet, control, own, info, connection_limit=limit, faults=faults))
+    control = ControlApi(ControlPlane(fleet, config, domain, faults))
+    server = Server(
+        Gateway(
+            fleet,
+            control,
+            own,
+            info,
+            connection_limit=config.max_connections_per_sandbox,
+            any_host=config.api_key is not None,
+            faults=faults,
+        )
+    )
     acceptor = Acceptor(server, tls.context, own.serve)
     try:
         server.begin()

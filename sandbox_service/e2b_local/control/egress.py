@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any, Final
 
-from sandbox_service.e2b_local.control.routing import Route, send_json
+from sandbox_service.e2b_local.control.routing import Route
+from sandbox_service.e2b_local.http1 import send_json
 
 if TYPE_CHECKING:
-    from sandbox_service.e2b_local.control.api import ControlPlane
+    from sandbox_service.e2b_local.control.plane import ControlPlane
     from sandbox_service.e2b_local.control.routing import Match
     from sandbox_service.e2b_local.http1 import Exchange
 

@@ -14,14 +14,15 @@ from sandbox_service.e2b_local.control.refusals import (
     refusal_of,
     unknown_sandbox,
 )
-from sandbox_service.e2b_local.control.routing import ApiError, Route, send_json
+from sandbox_service.e2b_local.control.routing import ApiError, Route
 from sandbox_service.e2b_local.control.snapshots import origin_of
 from sandbox_service.e2b_local.fleet.life import AlreadyPausedError
 from sandbox_service.e2b_local.fleet.paging import PageTokenError
 from sandbox_service.e2b_local.fleet.store import SandboxRecord, new_sandbox_id, new_token
+from sandbox_service.e2b_local.http1 import send_json
 
 if TYPE_CHECKING:
-    from sandbox_service.e2b_local.control.api import ControlPlane
+    from sandbox_service.e2b_local.control.plane import ControlPlane
     from sandbox_service.e2b_local.control.requests import Listing, NewSandbox
     from sandbox_service.e2b_local.control.routing import Match
     from sandbox_service.e2b_local.fleet.paging import Page

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
     MessageT = TypeVar("MessageT", bound=Message[Any])
 
+READABLE: Final = ("access-control-allow-origin", "*")
+"""Lets a page in a browser read an answer, as envd does: whoever calls has a token."""
+
 MESSAGE_LIMIT_BYTES: Final = 128 * 1024**2
 END_OF_STREAM: Final = 0x02
 _COMPRESSED: Final = 0x01
@@ -100,9 +103,20 @@ class Codec:
         """
         try:
             if self.name == "json":
+                if data.count(b"[") + data.count(b"{") > _PLAIN_BRACKETS:
+                    # Deep nesting overflows the generated code's stack and ends this
+                    # process; here it is a RecursionError.
+                    json.loads(data)
                 return kind.from_json(data or b"{}", ignore_unknown_fields=True)
             return kind.from_binary(data)
-        except (ValueError, TypeError, KeyError, IndexError, RecursionError) as error:
+        except (
+            ArithmeticError,
+            IndexError,
+            KeyError,
+            RecursionError,
+            TypeError,
+            ValueError,
+        ) as error:
             raise ConnectError("invalid_argument", f"unmarshal message: {error}") from None
 
     def data_event(self, stream: Literal["stdout", "stderr", "pty"], data: bytes) -> bytes:
@@ -119,6 +133,9 @@ class Codec:
         data_event = b"\x12" + _varint(len(inner) + len(data)) + inner
         return b"\x0a" + _varint(len(data_event) + len(data)) + data_event + data
 
+
+# No message has so many, but for those in its texts.
+_PLAIN_BRACKETS: Final = 100
 
 _CODECS: Final = {"json": Codec("json"), "proto": Codec("proto")}
 
@@ -148,9 +165,9 @@ def negotiate(content_type: str | None) -> tuple[Codec, bool] | None:
     return None if codec is None else (codec, streaming)
 
 
-def stream_type(codec: Codec) -> tuple[str, str]:
-    """Return the header field of a stream's answer; clients compare it to the letter."""
-    return "content-type", f"application/connect+{codec.name}"
+def stream_head(codec: Codec) -> list[tuple[str, str]]:
+    """Return the header fields of a stream's answer; clients compare the type to the letter."""
+    return [("content-type", f"application/connect+{codec.name}"), READABLE]
 
 
 def envelope(payload: bytes, flags: int = 0) -> bytes:

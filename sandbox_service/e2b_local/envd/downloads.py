@@ -20,6 +20,7 @@ from sandbox_service.e2b_local.envd.conditions import (
     requested_range,
     unmet_condition,
 )
+from sandbox_service.e2b_local.envd.connect import READABLE
 from sandbox_service.e2b_local.envd.transfer import TransferError
 from sandbox_service.e2b_local.machine import GuestOSError
 
@@ -71,7 +72,7 @@ async def _answer(exchange: Exchange, path: str, fd: int) -> None:
     headers = [
         ("content-disposition", f"inline; filename*=utf-8''{quote(posixpath.basename(path))}"),
         ("vary", "Accept-Encoding"),
-        ("access-control-allow-origin", "*"),
+        READABLE,
     ]
     modified_at = max(0, int(status.st_mtime))
     if modified_at:

@@ -12,7 +12,7 @@ from sandbox_service.e2b_local.envd.connect import (
     ConnectError,
     end_of_stream,
     envelope,
-    stream_type,
+    stream_head,
 )
 from sandbox_service.e2b_local.envd.keepalive import Keepalive
 from sandbox_service.e2b_local.envd.messages import process_pb
@@ -64,7 +64,7 @@ def _alive_event(codec: Codec) -> bytes:
 def answer_ended(exchange: Exchange, codec: Codec, ended: EndedProcess) -> None:
     """Tell the result of a program that has ended; its output is gone."""
     parts = started_event(codec, ended.pid), ended_event(codec, ended.ending), end_of_stream()
-    exchange.respond(200, b"".join(parts), [stream_type(codec)])
+    exchange.respond(200, b"".join(parts), stream_head(codec))
 
 
 class EventStream:
@@ -89,7 +89,7 @@ class EventStream:
     def open(self) -> None:
         """Send the start event, and follow the program from here on."""
         first = started_event(self._codec, self._process.pid)
-        self._exchange.start(200, [stream_type(self._codec)], first=first)
+        self._exchange.start(200, stream_head(self._codec), first=first)
         self._exchange.on_writable = self._process.listeners_changed
         self._process.listen(self)
         self._exchange.when_closed(self._close)

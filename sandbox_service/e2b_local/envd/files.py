@@ -78,11 +78,14 @@ class FileTransfer:
 
     def accepts_signature(self, exchange: Exchange) -> bool:
         """Whether this sandbox's token signed the request."""
-        query = query_of(exchange)
-        return self._access_token is not None and hmac.compare_digest(
-            query.get("signature", "").encode(),
-            self._signature(exchange, query, self._access_token).encode(),
-        )
+        if self._access_token is None:
+            return False
+        try:
+            query = query_of(exchange)
+        except TransferError:
+            return False
+        expected = self._signature(exchange, query, self._access_token)
+        return hmac.compare_digest(query.get("signature", "").encode(), expected.encode())
 
     def _signature(self, exchange: Exchange, query: dict[str, str], token: str) -> str:
         operation = "write" if exchange.method == "POST" else "read"

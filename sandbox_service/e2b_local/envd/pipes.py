@@ -23,6 +23,8 @@ COALESCE_SECONDS: Final = 0.002
 # What a program can write while its output is being gathered, once it has shown that
 # it writes much. More than the default 64 KiB, or 2 ms of gathering would slow it down.
 _PIPE_BYTES: Final = 256 * 1024
+# A terminal hands out 4 KiB at a time, however much its program writes.
+_PTY_GATHERED_BYTES: Final = 2 * 1024
 # Frames per turn of the loop, so that one flood leaves room for everyone else.
 _FRAMES_PER_TURN: Final = 4
 
@@ -57,6 +59,13 @@ class OutputPipe:
         self.closed = False
         # Not before it is needed: all pipes of a user share 64 MiB.
         self._enlarged = stream == "pty"
+        # While less than this waits, there is room for the program to write more. A pipe
+        # that is full holds more than half its size, whatever was written at a time;
+        # when a user has many, new ones are of 8 KiB.
+        self._gathered_bytes = _PTY_GATHERED_BYTES
+        if stream != "pty":
+            size = fcntl.fcntl(fd, fcntl.F_GETPIPE_SZ)
+            self._gathered_bytes = min(self._frame_bytes, size // 2)
         os.set_blocking(fd, False)
 
     def resume(self) -> None:
@@ -86,7 +95,7 @@ class OutputPipe:
     def _readable(self) -> None:
         wait = self._last_frame_at + COALESCE_SECONDS - self._loop.time()
         # Nothing to read means that the pipe has ended: never wait for that.
-        if wait > 0 and 0 < self._available() < self._frame_bytes:
+        if wait > 0 and 0 < self._available() < self._gathered_bytes:
             self._unwatch()
             self._gathering = self._loop.call_later(wait, self._gathered)
             return

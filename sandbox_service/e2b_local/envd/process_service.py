@@ -13,7 +13,7 @@ from sandbox_service.e2b_local.envd.connect import (
     end_of_stream,
     envelope,
     read_envelopes,
-    stream_type,
+    stream_head,
     timeout_seconds,
 )
 from sandbox_service.e2b_local.envd.event_stream import EventStream, answer_ended
@@ -225,7 +225,7 @@ class ProcessService:
                 case _:
                     raise ConnectError("unimplemented", "invalid event type <nil>")
         answer = envelope(codec.encode(process_pb.StreamInputResponse())) + end_of_stream()
-        exchange.respond(200, answer, [stream_type(codec)])
+        exchange.respond(200, answer, stream_head(codec))
 
     # Selection
 

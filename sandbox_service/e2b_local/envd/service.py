@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from sandbox_service.e2b_local.envd.connect import (
+    READABLE,
     ConnectError,
     end_of_stream,
     negotiate,
     read_single,
-    stream_type,
+    stream_head,
 )
 from sandbox_service.e2b_local.envd.files import FileTransfer
 from sandbox_service.e2b_local.envd.filesystem_service import FilesystemService
@@ -34,12 +35,12 @@ if TYPE_CHECKING:
     from sandbox_service.e2b_local.machine import Guest
 
 ENVD_PORT: Final = 49983
-_JSON: Final = (("content-type", "application/json"),)
+_JSON: Final = (("content-type", "application/json"), READABLE)
 _RESERVED: Final = frozenset(
     {"/init", "/freeze", "/unfreeze", "/collapse", "/fsfreeze", "/fsthaw", "/upgrade"}
 )
 _CORS: Final = (
-    ("access-control-allow-origin", "*"),
+    READABLE,
     ("access-control-allow-methods", "GET, HEAD, POST, PUT, PATCH, DELETE"),
     ("access-control-allow-headers", "*, authorization"),
     ("access-control-max-age", "7200"),
@@ -216,7 +217,7 @@ class Envd:
         payload = await read_single(exchange, streaming=False)
         answer = await unary.answer(exchange, codec.decode(unary.request, payload))
         content_type = f"application/{codec.name}"
-        exchange.respond(200, codec.encode(answer), [("content-type", content_type)])
+        exchange.respond(200, codec.encode(answer), [("content-type", content_type), READABLE])
 
     async def _metrics(self) -> dict[str, float | int]:
         usage = await self._guest.usage()
@@ -247,6 +248,6 @@ def _fail(exchange: Exchange, codec: Codec, error: ConnectError, *, streaming: b
     if exchange.started:
         exchange.finish(end_of_stream(error))
     elif streaming:
-        exchange.respond(200, end_of_stream(error), [stream_type(codec)])
+        exchange.respond(200, end_of_stream(error), stream_head(codec))
     else:
         exchange.respond(error.status, error.body(), _JSON)

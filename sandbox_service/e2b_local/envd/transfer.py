@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
+from sandbox_service.e2b_local.envd.connect import READABLE
 from sandbox_service.e2b_local.envd.paths import UnknownUserError, checked_user
 
 if TYPE_CHECKING:
@@ -22,8 +23,15 @@ class TransferError(Exception):
 
 
 def query_of(exchange: Exchange) -> dict[str, str]:
-    """Return a request's query parameters, the first of each name."""
-    parsed = parse_qs(exchange.query, keep_blank_values=True, max_num_fields=64)
+    """Return a request's query parameters, the first of each name.
+
+    Raises:
+        TransferError: 400: there are more of them than any client sends.
+    """
+    try:
+        parsed = parse_qs(exchange.query, keep_blank_values=True, max_num_fields=64)
+    except ValueError:
+        raise TransferError(400, "too many query parameters") from None
     return {name: values[0] for name, values in parsed.items()}
 
 
@@ -42,7 +50,7 @@ def known_user(name: str) -> str:
 
 def answer_json(exchange: Exchange, status: int, document: object) -> None:
     """Answer with a JSON document."""
-    headers = [("content-type", "application/json"), ("access-control-allow-origin", "*")]
+    headers = [("content-type", "application/json"), READABLE]
     exchange.respond(status, json.dumps(document).encode(), headers)
 
 

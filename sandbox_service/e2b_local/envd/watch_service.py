@@ -14,7 +14,7 @@ from protobuf import Oneof
 from sandbox_service.e2b_local.envd.connect import (
     ConnectError,
     envelope,
-    stream_type,
+    stream_head,
     timeout_seconds,
 )
 from sandbox_service.e2b_local.envd.filesystem_service import entry_info, refused, requested_path
@@ -75,7 +75,7 @@ class WatchService:
             async with asyncio.timeout(timeout_seconds(exchange)):
                 watch = await self._begin(exchange, request.path, recursive=request.recursive)
                 try:
-                    exchange.start(200, [stream_type(codec)], first=_message(codec, _STARTED))
+                    exchange.start(200, stream_head(codec), first=_message(codec, _STARTED))
                     await self._stream(exchange, codec, watch, entries=request.include_entry)
                 finally:
                     self._end(watch)

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from sandbox_service.e2b_local.fleet.store import new_id
+from sandbox_service.e2b_local.machine import create_archive
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,8 +47,7 @@ async def take(machine: Machine, sandbox_id: str, folder: Path) -> Path:
         GuestLostError: The sandbox has died.
     """
     path = folder / f"{new_id()}.tar"
-    # Each reader reads from the start, so it opens the file on its own.
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    descriptor = create_archive(path)
     try:
         await machine.archive(sandbox_id, descriptor)
     except BaseException:

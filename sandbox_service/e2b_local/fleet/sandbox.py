@@ -216,7 +216,18 @@ class Sandbox:
         try:
             return await copies.take(self._machine, self.sandbox_id, folder)
         finally:
+            await self._put_back()
+
+    async def _put_back(self) -> None:
+        """Shelve it again. Where that fails, as on a full disk, hold it with its processes."""
+        guest = self.guest
+        try:
             await self._shelve()
+        except OSError as error:
+            logger.warning("sandbox %s keeps its processes: %s", self.sandbox_id, error)
+            self._take(guest)
+            self.envd.pause()
+            await guest.freeze()
 
     def cut(self) -> None:
         """End all calls that are under way in it."""

@@ -60,6 +60,8 @@ class Gateway:
         own: What this backend answers for.
         info: Answers `GET /local/info`, which E2B does not have.
         connection_limit: Requests under way in one sandbox.
+        any_host: Whether the control plane answers under names that are not ours; only
+            where clients need a key.
         faults: What goes wrong on purpose. None: nothing.
         transition_seconds: How long a request waits for a sandbox to wake.
     """
@@ -72,6 +74,7 @@ class Gateway:
         info: Endpoint,
         *,
         connection_limit: int,
+        any_host: bool = False,
         faults: Faults | None = None,
         transition_seconds: float = TRANSITION_SECONDS,
     ) -> None:
@@ -80,6 +83,7 @@ class Gateway:
         self._own = own
         self._info = info
         self._connection_limit = connection_limit
+        self._any_host = any_host
         self._faults = faults
         self._transition_seconds = transition_seconds
         self._waking: set[asyncio.Future[Sandbox]] = set()
@@ -118,6 +122,13 @@ class Gateway:
             )
 
     async def _shared(self, exchange: Exchange) -> None:
+        if not self._any_host and not self._own.name(exchange.host):
+            message = (
+                "this host is not served here: use 127.0.0.1, localhost or"
+                f" api.{self._own.domain}, or start the backend with an API key"
+            )
+            error_pages.refuse_in_words(exchange, 403, message)
+            return
         signed = self._signed_for(exchange)
         if signed is None:
             await self._control(exchange)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import re
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 _SANDBOX_ID: Final = re.compile(r"[a-z0-9]+", re.ASCII)
 _SHARED_HOST: Final = "sandbox."
 _PORT_LIMIT: Final = 0xFFFF
+_PORT_DIGITS: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,16 @@ class OwnHosts:
         """Whether a name without a port is the domain or below it."""
         name = name.lower().rstrip(".")
         return name == self.domain or name.endswith(f".{self.domain}")
+
+    def name(self, host: str) -> bool:
+        """Whether a host, with a port or without, is one that only we can be meant by.
+
+        Any other may be a name that somebody else's page has let lead to this machine.
+        """
+        name = split_host(host.lower(), 0)[0].rstrip(".")
+        return (
+            not name or _is_address(name) or f".{name}".endswith(".localhost") or self.cover(name)
+        )
 
     def serve(self, name: str, port: int) -> bool:
         """Whether a connection to there ends here: whatever port, if it is the domain's."""
@@ -117,11 +129,15 @@ def _sandbox_id(text: str) -> str:
 
 
 def _port(text: str) -> int:
-    if text.isascii() and text.isdigit() and 1 <= int(text[:6]) <= _PORT_LIMIT:
-        return int(text)
+    # The length is looked at first: reading a very long number fails.
+    if text.isascii() and text.isdigit() and len(text) <= _PORT_DIGITS:
+        port = int(text)
+        if 1 <= port <= _PORT_LIMIT:
+            return port
     raise RoutingError("Invalid sandbox port")
 
 
+@functools.lru_cache(maxsize=256)
 def _is_address(name: str) -> bool:
     try:
         ipaddress.ip_address(name)

@@ -7,6 +7,7 @@ programs and files never pass through the agent.
 
 from __future__ import annotations
 
+from sandbox_service.e2b_local.machine.archives import create as create_archive
 from sandbox_service.e2b_local.machine.cgroups import enter_scope
 from sandbox_service.e2b_local.machine.diagnosis import diagnose
 from sandbox_service.e2b_local.machine.guest import Guest
@@ -63,6 +64,7 @@ __all__ = [
     "SpawnSpec",
     "Strength",
     "Usage",
+    "create_archive",
     "diagnose",
     "enter_scope",
 ]

@@ -14,7 +14,7 @@ import errno
 import os
 from typing import TYPE_CHECKING
 
-from sandbox_service.e2b_local.machine import layers
+from sandbox_service.e2b_local.machine import archives, layers
 from sandbox_service.e2b_local.machine.archives import ROOTS, TMP
 from sandbox_service.e2b_local.machine.model import GuestOSError
 from sandbox_service.e2b_local.machine.places import SAVED
@@ -37,11 +37,9 @@ async def save(guest: Guest, place: Place, roots: Sequence[str]) -> None:
 
     Raises:
         GuestOSError, GuestLostError: As `Guest.pack`. Nothing is left of it.
-        OSError: The file cannot be made.
     """
     try:
-        # Nobody but this process' user may read it.
-        descriptor = os.open(place.saved, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        descriptor = archives.create(place.saved)
         try:
             await guest.pack(descriptor, roots=roots)
         finally:

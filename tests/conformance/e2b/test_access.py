@@ -38,6 +38,16 @@ async def test_envd_answers_only_who_has_the_token(box, token):
     assert (await box.request("GET", "/health", token=token)).status_code == 204
 
 
+@pytest.mark.parametrize("token", ["own", "wrong"])
+async def test_a_page_in_a_browser_may_read_the_answer(box, token):
+    """The JavaScript SDK runs there too; it is the token that keeps others out."""
+    given = {} if token == "own" else {"token": token}
+    response = await box.request("POST", "/process.Process/List", json={}, **given)
+
+    assert response.status_code == (200 if token == "own" else 401)
+    assert response.headers["access-control-allow-origin"] == "*"
+
+
 @pytest.mark.parametrize(
     ("token", "message"),
     [

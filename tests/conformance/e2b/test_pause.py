@@ -10,7 +10,11 @@ import pytest
 
 from tests.support.connect_wire import until
 
-COUNTER = "i=0; while :; do i=$((i+1)); echo $i > /tmp/count; sleep 0.01; done"
+# By renaming, so that nobody reads half of it.
+COUNTER = (
+    "i=0; while :; do i=$((i+1)); echo $i > /tmp/.count; mv /tmp/.count /tmp/count;"
+    " sleep 0.01; done"
+)
 
 
 async def run(sandbox, command):
@@ -68,7 +72,9 @@ async def test_nothing_moves_while_paused(sdk):
     sandbox = await sdk.create()
     await counting(sandbox)
     await sandbox.commands.run(
-        "(while :; do date +%s%N > /tmp/clock; sleep 0.01; done) >/dev/null 2>&1 &"
+        "date +%s%N > /tmp/clock;"
+        " (while :; do date +%s%N > /tmp/.clock; mv /tmp/.clock /tmp/clock; sleep 0.01; done)"
+        " >/dev/null 2>&1 &"
     )
     await sandbox.pause()
     paused_at = datetime.now(UTC).timestamp()

@@ -281,3 +281,19 @@ async def test_what_is_not_ours_to_answer_is_refused_in_words(method, target, ho
 
     assert wire.status == status
     assert words in wire.body
+
+
+@pytest.mark.parametrize(
+    ("host", "any_host", "status"),
+    [
+        *(("127.0.0.1:8123", False, 200), ("localhost", False, 200), ("a.localhost", False, 200)),
+        *(("api.sbx.test", False, 200), ("[::1]:8123", False, 200), ("", False, 200)),
+        *(("rebound.example", False, 403), ("api.evil.example", False, 403)),
+        ("rebound.example", True, 200),
+    ],
+)
+async def test_the_control_plane_answers_strangers_names_only_behind_a_key(host, any_host, status):
+    """Or a page that lets its own name lead to 127.0.0.1 could make sandboxes here."""
+    exchange, wire = exchange_of("GET", "/sandboxes", host=host)
+    await gateway(FleetDouble(), any_host=any_host)(exchange)
+    assert wire.status == status

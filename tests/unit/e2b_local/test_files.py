@@ -275,3 +275,13 @@ async def test_a_wrong_token_is_not_rescued_by_a_signature(files, home):
     await files(exchange)
 
     assert wire.status == 401
+
+
+async def test_a_query_of_any_length_is_read_or_refused(files):
+    """Which sandbox a signed URL is for is asked of every one, before anybody may anything."""
+    target = "/files?path=s&signature=x&" + "&".join(f"{number}=" for number in range(100))
+    exchange, wire = exchange_of("GET", target, x_access_token=TOKEN)
+    assert not files.accepts_signature(exchange)
+    await files(exchange)
+
+    assert wire.status == 400

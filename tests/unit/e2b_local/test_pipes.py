@@ -234,3 +234,45 @@ async def test_a_terminal_is_resized():
     os.close(slave)
     with pytest.raises(OSError, match="Input/output error"):
         pipe.resize(80, 24)
+
+
+async def test_a_full_pipe_is_never_left_to_gather(sink, monkeypatch):
+    """A user with many programs gets small pipes: waiting for a frame would be in vain."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    size = fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 8192)
+    pipe = OutputPipe(reader, "stdout", sink.take, sink.ended.set)
+    pipe.resume()
+    os.write(writer, b"first")
+    await settle()
+    monkeypatch.setattr(pipes, "COALESCE_SECONDS", 3600.0)
+    # Pieces that leave much of each page unused.
+    while True:
+        try:
+            os.write(writer, b"x" * 2100)
+        except BlockingIOError:
+            break
+    await settle()
+    pipe.close()
+    os.close(writer)
+
+    assert size == 8192
+    assert len(sink.data) > len("first")
+
+
+async def test_a_terminal_that_floods_is_not_left_to_gather(sink, monkeypatch):
+    """It holds 4 KiB at most, which is much less than a frame."""
+    master, slave = os.openpty()
+    pipe = OutputPipe(master, "pty", sink.take, sink.ended.set)
+    pipe.resume()
+    monkeypatch.setattr(pipes, "COALESCE_SECONDS", 3600.0)
+    monkeypatch.setattr(pipe, "_available", lambda: 4000)
+    async with asyncio.timeout(5):
+        for number in range(3):
+            os.write(slave, b"x")
+            while len(sink.pieces) <= number:  # noqa: ASYNC110 - the kernel passes it on
+                await asyncio.sleep(0)
+    pipe.close()
+    os.close(slave)
+
+    assert sink.data == b"xxx"
