@@ -16,8 +16,8 @@ from e2b import AsyncSandbox, PtySize
 from google.protobuf.duration_pb2 import Duration
 
 from tests.integration.e2b_wire import connected
-from tests.integration.life_calls import api, sandbox_of
 from tests.integration.local_backend import LocalBackend
+from tests.integration.sdk_calls import api, sandbox_of
 from tests.support.calls import Client
 from tests.support.service import command_line, environment, served, state_folder
 from tests.support.trees import File, header, parts

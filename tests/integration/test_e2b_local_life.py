@@ -2,33 +2,19 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
-
 import e2b
 import pytest
 from e2b import AsyncSandbox
 
 from tests.integration.e2b_wire import connected
 from tests.integration.local_backend import LocalBackend
+from tests.integration.sdk_calls import api, sandbox_of
 
 
 @pytest.fixture
 async def client(backend):
     async with connected(backend) as client:
         yield client
-
-
-@asynccontextmanager
-async def sandbox_of(backend, **options):
-    sandbox = await AsyncSandbox.create(**{"timeout": 120, **options}, **backend.sdk)
-    try:
-        yield sandbox
-    finally:
-        await AsyncSandbox.kill(sandbox.sandbox_id, **api(backend))
-
-
-def api(backend):
-    return {"api_key": backend.sdk["api_key"], "api_url": backend.url}
 
 
 async def detail(client, sandbox_id):
