@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import shutil
+import socket
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -48,6 +49,11 @@ def _program(name: str) -> str:
     return "" if shutil.which(name) else f"the program {name} is not installed"
 
 
+def _mmdebstrap() -> str:
+    """Say why no Debian can be built for sandboxes: an ordinary user needs a range of ids."""
+    return _program("mmdebstrap") or (_program("newuidmap") if os.geteuid() != 0 else "")
+
+
 def _ordinary_user() -> str:
     """Say why no test can run as an ordinary user: it needs one to run as."""
     if os.geteuid() != 0:
@@ -69,10 +75,35 @@ def _javascript_sdk() -> str:
     return "" if done.returncode == 0 else f"npm could not install it: {done.stderr[-500:]}"
 
 
+def _pip() -> str:
+    """Say why sandboxes have no pip: they see the system's own."""
+    asked = ["/usr/bin/python3", "-I", "-m", "pip", "--version"]
+    try:
+        done = subprocess.run(asked, capture_output=True, check=False)
+    except OSError as error:
+        return f"the system has no python3: {error}"
+    return "" if done.returncode == 0 else "the system's python3 has no pip"
+
+
+@functools.cache
+def _registry() -> str:
+    """Say why no package can be had from the public registries."""
+    try:
+        socket.create_connection(("pypi.org", 443), 5).close()
+    except OSError as error:
+        return f"pypi.org:443 does not answer from here: {error}"
+    return ""
+
+
 _PARTS = {
     "go": lambda: _program("go"),
     "grpcurl": lambda: _program("grpcurl"),
     "javascript_sdk": _javascript_sdk,
+    "mmdebstrap": _mmdebstrap,
+    "node": lambda: _program("node"),
+    "npm": lambda: _program("npm"),
+    "pip": _pip,
+    "registry": _registry,
     "root": lambda: "" if os.geteuid() == 0 else "the tests do not run as root",
     "user": _ordinary_user,
 }

@@ -12,6 +12,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from pydantic import ValidationError
 from rich.console import Console
+from rich.markup import escape
 
 from sandbox_service import __version__
 from sandbox_service.app.check import HELP as CHECK_HELP
@@ -32,8 +33,9 @@ cli = typer.Typer(
     rich_markup_mode=None,  # Its tables cut long names off; plain help never does.
     pretty_exceptions_enable=False,
 )
-_out = Console()
-_err = Console(stderr=True)
+# A line that was broken where a terminal ends could not be copied.
+_out = Console(soft_wrap=True)
+_err = Console(stderr=True, soft_wrap=True)
 
 
 def _with_settings(command: Callable[[Settings], None]) -> Callable[..., None]:
@@ -54,7 +56,7 @@ def _with_settings(command: Callable[[Settings], None]) -> Callable[..., None]:
         except ValidationError as error:
             for problem in error.errors():
                 where = "_".join(str(part) for part in problem["loc"])
-                _err.print(f"[bold red]{where}[/]: {problem['msg']}", highlight=False)
+                _err.print(f"[bold red]{where}[/]: {escape(problem['msg'])}", highlight=False)
             _err.print("See --help for every setting, its meaning and its default.")
             raise typer.Exit(EXIT_CANNOT_START) from None
         command(settings)
@@ -90,8 +92,8 @@ def _shown_default(field: Any) -> str:  # noqa: ANN401 - pydantic's FieldInfo.
 
 
 def _refuse(error: StartError) -> NoReturn:
-    _err.print(f"[bold red]Cannot start.[/] {error.cause}", highlight=False)
-    _err.print(f"[bold]What to do:[/] {error.fix}", highlight=False)
+    _err.print(f"[bold red]Cannot start.[/] {escape(error.cause)}", highlight=False)
+    _err.print(f"[bold]What to do:[/] {escape(error.fix)}", highlight=False)
     raise typer.Exit(EXIT_CANNOT_START)
 
 
@@ -128,9 +130,9 @@ def _doctor(settings: Settings) -> None:
     findings = asyncio.run(examine(settings))
     for finding in findings:
         mark = "[green]ok  [/]" if finding.ok else "[bold red]BAD [/]"
-        _out.print(f"{mark} {finding.name}: {finding.detail}", highlight=False)
+        _out.print(f"{mark} {finding.name}: {escape(finding.detail)}", highlight=False)
         if not finding.ok and finding.fix:
-            _out.print(f"     what to do: {finding.fix}", highlight=False)
+            _out.print(f"     what to do: {escape(finding.fix)}", highlight=False)
     if not all(finding.ok for finding in findings):
         raise typer.Exit(1)
     _out.print("All is well.")
@@ -152,7 +154,7 @@ def demo() -> None:
     try:
         asyncio.run(run())
     except DemoError as error:
-        _err.print("[bold red]The demo failed.[/]", str(error), highlight=False)
+        _err.print("[bold red]The demo failed.[/]", escape(str(error)), highlight=False)
         raise typer.Exit(error.exit_code) from None
 
 

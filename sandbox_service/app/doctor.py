@@ -11,8 +11,11 @@ import urllib.request
 from pathlib import Path
 from typing import Final
 
-from sandbox_service.app.settings import Settings
+from sandbox_service.app.settings import Settings, images_dir
+from sandbox_service.e2b_local.egress import examine_egress
+from sandbox_service.e2b_local.images import examine_images
 from sandbox_service.e2b_local.machine import Finding, MachineConfig, diagnose
+from sandbox_service.providers.catalogue import CatalogueError, YamlCatalogue
 
 _TIMEOUT_S: Final = 5.0
 _OLDEST_PYTHON: Final = (3, 11)
@@ -35,11 +38,35 @@ async def examine(settings: Settings) -> list[Finding]:
         _proxy(),
     ]
     if settings.embedded:
-        config = MachineConfig(state_dir=settings.state_dir / "doctor", bwrap=settings.local_bwrap)
+        config = MachineConfig(
+            state_dir=settings.state_dir / "doctor",
+            bwrap=settings.local_bwrap,
+            limits=settings.local_limits,
+        )
         findings += await diagnose(config)
+        findings += await _templates(settings, config)
+        findings += await examine_egress(
+            settings.local_egress,
+            settings.local_egress_allow,
+            settings.local_egress_ports,
+            settings.local_egress_private,
+        )
     else:
         findings.append(await asyncio.to_thread(_e2b, settings))
     return findings
+
+
+async def _templates(settings: Settings, config: MachineConfig) -> list[Finding]:
+    try:
+        roots = YamlCatalogue.load(settings.catalogue).roots
+    except CatalogueError as error:
+        fix = "Correct the file that SANDBOX_CATALOGUE names."
+        return [Finding("catalogue", ok=False, detail=str(error), fix=fix)]
+
+    def tell(line: str) -> None:
+        sys.stderr.write(f"{line}\n")
+
+    return await examine_images(roots, images_dir(settings.state_dir), config, tell)
 
 
 def _python() -> Finding:

@@ -10,13 +10,14 @@ import shutil
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from sandbox_service.app import local_exports
-from sandbox_service.app.settings import default_state_dir
+from sandbox_service.app.settings import default_state_dir, images_dir
 
 _DEFAULT_PORT: Final = 50080
 _EXIT_NO_BACKEND: Final = 1
@@ -52,6 +53,13 @@ class LogLevel(StrEnum):
     ERROR = "error"
 
 
+class Egress(StrEnum):
+    """How sandboxes reach the network: not at all, or through a proxy."""
+
+    NONE = "none"
+    PROXY = "proxy"
+
+
 def local(
     *,
     port: Annotated[
@@ -62,12 +70,37 @@ def local(
         Path | None, typer.Option(help="Folder for its state; certificates are kept in it.")
     ] = None,
     bwrap: Annotated[Path | None, typer.Option(help="The bubblewrap to use.")] = None,
+    limits: Annotated[
+        Literal["auto", "watch", "off"],
+        typer.Option(help="What keeps sandboxes to their memory, CPU and disk."),
+    ] = "auto",
     templates: Annotated[
         Path | None, typer.Option(help="JSON file with the templates to offer.")
     ] = None,
     max_sandboxes: Annotated[
         int | None, typer.Option(min=1, help="How many may run at once; any number if not given.")
     ] = None,
+    egress: Annotated[
+        Egress, typer.Option(envvar="SANDBOX_LOCAL_EGRESS", help="The way out of sandboxes.")
+    ] = Egress.NONE,
+    egress_allow: Annotated[
+        str,
+        typer.Option(
+            envvar="SANDBOX_LOCAL_EGRESS_ALLOW",
+            help="Hosts, *.example.com or networks that they may reach, comma-separated; *: any"
+            " public host. Empty: the registries of PyPI, npm and Debian.",
+        ),
+    ] = "",
+    egress_ports: Annotated[
+        str, typer.Option(envvar="SANDBOX_LOCAL_EGRESS_PORTS", help="On which ports.")
+    ] = "80,443",
+    egress_private: Annotated[
+        str,
+        typer.Option(
+            envvar="SANDBOX_LOCAL_EGRESS_PRIVATE",
+            help="Networks that are not public and may be reached all the same.",
+        ),
+    ] = "",
     faults: Annotated[
         bool, typer.Option("--faults", help="Let /local/faults make things go wrong.")
     ] = False,
@@ -92,21 +125,29 @@ def local(
     # Imported late, and never under uvloop, which leaks descriptors into children.
     from sandbox_service import e2b_local
 
+    if limits == "auto":
+        e2b_local.enter_scope()
     logging.basicConfig(
         level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
     try:
         offered = e2b_local.load_templates(templates) if templates else None
+        way_out = e2b_local.read_settings(egress, egress_allow, egress_ports, egress_private)
     except e2b_local.ConfigError as error:
-        _err.print(f"[bold red]Cannot start.[/] {error.cause} {error.fix}", highlight=False)
+        words = escape(f"{error.cause} {error.fix}")
+        _err.print(f"[bold red]Cannot start.[/] {words}", highlight=False)
         raise typer.Exit(_EXIT_CANNOT_START) from None
+    base = state_dir or default_state_dir()
     config = e2b_local.LocalConfig(
-        state_dir=(state_dir or default_state_dir()) / "local",
+        state_dir=base / "local",
+        images_dir=images_dir(base),
         port=port,
         domain=domain,
         bwrap=bwrap,
+        limits=limits,
         templates=offered or e2b_local.default_templates(),
         max_sandboxes=max_sandboxes,
+        egress=way_out,
         faults=faults,
         faults_file=faults_file,
         # Taken out, so that nothing started from here inherits it.
@@ -122,8 +163,9 @@ def _announce(status: dict[str, Any]) -> None:
     if status["ready"]:
         command = f"{_command(status['port'])} --env"
         lines = (
-            f"Ready at {status['url']}, sandboxes isolated by {status['tier']}."
-            " For a client of E2B:",
+            f"Ready at {status['url']}, sandboxes isolated by {status['tier']}.",
+            f"Limits: {status['limits_detail']}.",
+            "For a client of E2B:",
             f'  eval "$({command})"',
             f'  eval "$({command} --tls)"    with https:// hosts as in the cloud',
             "Ctrl-C ends it and all its sandboxes.",
@@ -147,7 +189,7 @@ def _print_exports(port: int, *, tls: bool) -> None:
         backend = local_exports.ask(f"http://127.0.0.1:{port}")
         lines = local_exports.shell_lines(backend, os.environ, tls=tls)
     except local_exports.NoBackendError as error:
-        _err.print(f"[bold red]{error}[/] Start one: {_command(port)}", highlight=False)
+        _err.print(f"[bold red]{error}[/] Start one: {escape(_command(port))}", highlight=False)
         raise typer.Exit(_EXIT_NO_BACKEND) from None
     except local_exports.KeyMissingError:
         _err.print(

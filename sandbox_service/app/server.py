@@ -20,12 +20,11 @@ from grpc_reflection.v1alpha import reflection
 from sandbox_service import __version__
 from sandbox_service.app import instance as instances
 from sandbox_service.app.errors import StartError
-from sandbox_service.app.settings import Settings
+from sandbox_service.app.settings import Settings, images_dir
 from sandbox_service.app.supervisor import BackendReady, EmbeddedBackend
 from sandbox_service.app.wiring import Wired, wire
 from sandbox_service.domain.errors import SandboxError
 from sandbox_service.domain.limits import MESSAGE_BYTES_MAX
-from sandbox_service.domain.ports import Catalogue
 from sandbox_service.http.endpoint import HttpEndpoint, application
 from sandbox_service.operations.execs import recover_all
 from sandbox_service.operations.sandboxes import DEPLOYMENT
@@ -40,6 +39,10 @@ _log = structlog.get_logger(__name__)
 _CLEANUP_S: Final = 5.0
 _GOODBYE_S: Final = 0.5
 _HOUSEKEEPING_S: Final = 60.0
+# How long the embedded backend may take to start; and to unpack root filesystems, which it
+# does once for each.
+_STARTED_S: Final = 30.0
+_UNPACKED_S: Final = 900.0
 _PORT_MAX: Final = 65535
 
 _OPTIONS: Final = (
@@ -159,7 +162,7 @@ class Server:
         return Listening(grpc_address, f"{host}:{port}", backend)
 
     async def _start_backend(
-        self, instance: instances.Instance, catalogue: Catalogue
+        self, instance: instances.Instance, catalogue: YamlCatalogue
     ) -> BackendReady | None:
         settings = self._settings
         if not settings.embedded:
@@ -168,11 +171,15 @@ class Server:
             return None
         owned = EmbeddedBackend(
             instance.folder / "backend",
+            images_dir=images_dir(settings.state_dir),
             domain=settings.local_domain,
             port=settings.local_port,
+            limits=settings.local_limits,
             bwrap=settings.local_bwrap,
             log_level="debug" if settings.log_level == "debug" else "warning",
             templates=_write_templates(instance.folder / "templates.json", catalogue),
+            egress=settings.egress_flags,
+            start_limit_s=_UNPACKED_S if catalogue.roots else _STARTED_S,
         )
         self._stack.push_async_callback(owned.stop)
         ready = await owned.start()
@@ -181,6 +188,7 @@ class Server:
             "backend.embedded",
             note="No E2B key is set: sandboxes run on this machine, and end with this service.",
             isolation=ready.tier,
+            limits=ready.limits,
         )
         return ready
 
@@ -264,10 +272,18 @@ async def serve(settings: Settings, on_listening: Any = None) -> None:  # noqa: 
     """
     loop = asyncio.get_running_loop()
     told = asyncio.Event()
+    server = Server(settings)
+    # A start may take minutes, where root filesystems are to be unpacked.
+    starting = asyncio.create_task(server.start())
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, starting.cancel)
+    try:
+        listening = await starting
+    except asyncio.CancelledError:
+        _log.warning("server.start_cancelled")
+        return
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, told.set)
-    server = Server(settings)
-    listening = await server.start()
     _log.info(
         "server.listening",
         grpc=listening.grpc_address,
@@ -286,19 +302,21 @@ async def serve(settings: Settings, on_listening: Any = None) -> None:  # noqa: 
         _log.warning("server.aborted", note="A second signal came; the rest dies with us.")
 
 
-def _catalogue(settings: Settings) -> Catalogue:
+def _catalogue(settings: Settings) -> YamlCatalogue:
     try:
         return YamlCatalogue.load(settings.catalogue)
     except CatalogueError as error:
         raise StartError(f"{error}.", "Correct the file that SANDBOX_CATALOGUE names.") from error
 
 
-def _write_templates(path: Path, catalogue: Catalogue) -> Path:
+def _write_templates(path: Path, catalogue: YamlCatalogue) -> Path:
     """Tell the embedded backend the catalogue's templates, so that both say the same of each."""
+    roots = catalogue.roots
     templates = {
         it.backend_id: {
             "cpu_count": it.resources.cpu_count,
             "memory_mib": it.resources.memory_mib,
+            **({"rootfs": str(roots[it.backend_id])} if it.backend_id in roots else {}),
         }
         for it in catalogue.templates
     }

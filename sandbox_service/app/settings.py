@@ -30,6 +30,11 @@ def default_state_dir() -> Path:
     return Path(base).expanduser() / "sandbox-service"
 
 
+def images_dir(state_dir: Path) -> Path:
+    """Where root filesystems of templates lie unpacked, for all that share a state."""
+    return state_dir / "images"
+
+
 class Settings(BaseSettings):
     """What an operator can set. Every field has a default that works."""
 
@@ -67,8 +72,29 @@ class Settings(BaseSettings):
         "sbx.localhost", description="Embedded backend: the domain of preview URLs."
     )
     local_port: int = Field(0, ge=0, le=65535, description="Embedded backend: its port; 0: any.")
+    local_limits: Literal["auto", "watch", "off"] = Field(
+        "auto",
+        description="Embedded backend: what keeps sandboxes to their memory, CPU and disk; auto: "
+        "control groups if possible, else a watchdog.",
+    )
     local_bwrap: Path | None = Field(
         None, description="Embedded backend: the bubblewrap to use instead of the first that works."
+    )
+    local_egress: Literal["none", "proxy"] = Field(
+        "none", description="Embedded backend: the way out of sandboxes; proxy: to allowed hosts."
+    )
+    local_egress_allow: str = Field(
+        "",
+        description="Embedded backend: hosts, `*.example.com` or networks that sandboxes may reach,"
+        " comma-separated; `*`: any public host. Empty: the registries of PyPI, npm and Debian.",
+    )
+    local_egress_ports: str = Field(
+        "80,443", description="Embedded backend: on which ports, comma-separated."
+    )
+    local_egress_private: str = Field(
+        "",
+        description="Embedded backend: networks that are not public and may be reached all the"
+        " same, comma-separated; never this machine's own addresses.",
     )
     lifetime_default_seconds: int = Field(
         300, ge=1, description="A sandbox's lifetime when the caller asks for none."
@@ -185,6 +211,16 @@ class Settings(BaseSettings):
             tenants=self.policy_tenants,
             unchecked=Action[self.policy_unchecked.upper()],
             bytes_max=self.policy_bytes_max,
+        )
+
+    @property
+    def egress_flags(self) -> tuple[str, ...]:
+        """What the embedded backend is told of the way out of sandboxes."""
+        return (
+            f"--egress={self.local_egress}",
+            f"--egress-allow={self.local_egress_allow}",
+            f"--egress-ports={self.local_egress_ports}",
+            f"--egress-private={self.local_egress_private}",
         )
 
     @property

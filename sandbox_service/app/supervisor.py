@@ -12,7 +12,7 @@ import os
 import secrets
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -21,7 +21,6 @@ import structlog
 
 from sandbox_service.app.errors import StartError
 
-_READY_S: Final = 30.0
 _STOP_S: Final = 10.0
 _PAUSE_FIRST_S: Final = 0.2
 _PAUSE_LONGEST_S: Final = 10.0
@@ -36,6 +35,7 @@ class BackendReady:
     Attributes:
         url: Where, for the SDK: both its API and its sandboxes.
         tier: What separates its sandboxes from one another.
+        limits: How well their limits hold here, and why, for people.
         api_key: What it asks its clients for. A secret.
     """
 
@@ -43,6 +43,7 @@ class BackendReady:
     port: int
     domain: str
     tier: str
+    limits: str
     api_key: str = field(repr=False)
 
 
@@ -53,9 +54,13 @@ class EmbeddedBackend:
         state_dir: Its own folder.
         domain: Of preview URLs.
         port: To listen on; 0 for any free one.
+        limits: How the sizes of templates are kept: `auto`, `watch` or `off`.
         bwrap: The bubblewrap to use, if not the first that works.
         log_level: Of its logs, on standard error.
         templates: A file with the templates that it offers.
+        egress: Its flags for the way out of sandboxes.
+        images_dir: Folder of their root filesystems.
+        start_limit_s: How long it may take to start.
     """
 
     def __init__(
@@ -64,13 +69,19 @@ class EmbeddedBackend:
         *,
         domain: str,
         port: int,
+        limits: str,
         bwrap: Path | None,
         log_level: str,
         templates: Path,
+        egress: Sequence[str],
+        images_dir: Path,
+        start_limit_s: float,
     ) -> None:
+        self._start_limit_s = start_limit_s
         self._arguments = ["--state-dir", str(state_dir), "--domain", domain]
-        self._arguments += ["--log-level", log_level, "--parent-lifeline"]
-        self._arguments += ["--templates", str(templates)]
+        self._arguments += ["--log-level", log_level, "--parent-lifeline", "--limits", limits]
+        self._arguments += ["--templates", str(templates), "--images-dir", str(images_dir)]
+        self._arguments += egress
         if bwrap is not None:
             self._arguments += ["--bwrap", str(bwrap)]
         self._port = port
@@ -107,7 +118,14 @@ class EmbeddedBackend:
                 told.get("fix") or "Run `sandbox-service doctor`.",
             )
         self._port = int(told["port"])
-        return BackendReady(told["url"], self._port, told["domain"], told["tier"], self._api_key)
+        return BackendReady(
+            told["url"],
+            self._port,
+            told["domain"],
+            told["tier"],
+            told["limits_detail"],
+            self._api_key,
+        )
 
     def watch(
         self, on_lost: Callable[[], Awaitable[None]], on_back: Callable[[], Awaitable[None]]
@@ -162,10 +180,11 @@ class EmbeddedBackend:
         if process.stdout is None:
             raise RuntimeError("the backend was started without a pipe")
         try:
-            line = await asyncio.wait_for(process.stdout.readline(), _READY_S)
+            line = await asyncio.wait_for(process.stdout.readline(), self._start_limit_s)
         except TimeoutError:
             process.kill()
-            return {"cause": f"The embedded backend was not ready within {_READY_S:g} s."}
+            limit = f"{self._start_limit_s:g} s"
+            return {"cause": f"The embedded backend was not ready within {limit}."}
         try:
             told = json.loads(line)
         except ValueError:

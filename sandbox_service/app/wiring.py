@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from typing import Final
 
 from opentelemetry.sdk.trace import TracerProvider
 from prometheus_client import GC_COLLECTOR, PLATFORM_COLLECTOR, PROCESS_COLLECTOR, CollectorRegistry
@@ -39,6 +40,10 @@ from sandbox_service.providers.instrumented import InstrumentedProvider
 from sandbox_service.storage.sql_store import open_store
 from sandbox_service.telemetry.metrics import Metrics
 from sandbox_service.telemetry.tracing import tracer_provider
+
+_PROXIED: Final = (
+    "Not all of it: programs that use an HTTP proxy reach the hosts that this deployment allows."
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,14 +181,17 @@ def _backend_info(settings: Settings, backend: BackendReady | None) -> BackendIn
         return BackendInfo(
             kind="embedded",
             isolation_tier=backend.tier,
+            isolation_detail=f"{backend.tier}; {backend.limits}",
             survives_restart=False,
             internet=False,
             internet_denial=True,
+            internet_note=_PROXIED if settings.local_egress == "proxy" else "",
         )
     elsewhere = settings.e2b_domain or settings.e2b_api_url
     return BackendInfo(
         kind="e2b_compatible" if elsewhere else "e2b_cloud",
         isolation_tier="microvm",
+        isolation_detail="microvm",
         survives_restart=True,
         internet=True,
         internet_denial=True,

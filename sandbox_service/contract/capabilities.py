@@ -53,7 +53,7 @@ def response(told: Told, served: Mapping[str, bool]) -> capabilities_pb2.GetCapa
         backend=capabilities_pb2.Backend(
             kind=f"BACKEND_KIND_{backend.kind.upper()}",
             isolation=_TIERS.get(backend.isolation_tier, "ISOLATION_TIER_NAMESPACES"),
-            isolation_detail=backend.isolation_tier,
+            isolation_detail=backend.isolation_detail,
         ),
         limits=_limits(told.limits),
         templates=[
@@ -114,12 +114,14 @@ def _features(backend: BackendInfo) -> list[capabilities_pb2.FeatureInfo]:
         "INTERNET": backend.internet,
         "NETWORK_POLICY": backend.internet_denial,
     }
+    notes = {"INTERNET": backend.internet_note}
     names = capabilities_pb2.Feature.keys()
     return [
         capabilities_pb2.FeatureInfo(
             feature=name,
             supported=supported.get(name.removeprefix("FEATURE_"), False),
-            note=_note(supported.get(name.removeprefix("FEATURE_"))),
+            note=notes.get(name.removeprefix("FEATURE_"))
+            or _note(supported.get(name.removeprefix("FEATURE_"))),
         )
         for name in names
         if not name.endswith("_UNSPECIFIED")

@@ -73,16 +73,20 @@ class BackendInfo:
     Attributes:
         kind: `e2b_cloud`, `e2b_compatible` or `embedded`.
         isolation_tier: What separates sandboxes from one another.
+        isolation_detail: The same for people, and how well their limits hold.
         survives_restart: Whether sandboxes outlive this service.
         internet: Whether sandboxes can be given the internet.
+        internet_note: What they can be given instead; empty: nothing.
         internet_denial: Whether it can be kept from them.
     """
 
     kind: str
     isolation_tier: str
+    isolation_detail: str
     survives_restart: bool
     internet: bool
     internet_denial: bool
+    internet_note: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,9 +8,10 @@ It runs in a process of its own, under the standard asyncio event loop:
 
     python -m sandbox_service.e2b_local --port 0 --state-dir DIR
 
-Limits, stated rather than hidden: sandboxes have no way out to the network, however
-`allow_internet_access` is set; snapshots and forks hold files and no memory; sandboxes
-and snapshots, paused or not, end with the process.
+Limits, stated rather than hidden: sandboxes have no way out to the network unless
+`--egress proxy` opens one, to the hosts allowed and for programs that use a proxy;
+snapshots and forks hold files and no memory; sandboxes and snapshots, paused or not, end
+with the process.
 """
 
 from sandbox_service.e2b_local.config import (
@@ -20,6 +21,8 @@ from sandbox_service.e2b_local.config import (
     default_templates,
     load_templates,
 )
+from sandbox_service.e2b_local.egress import read_settings
+from sandbox_service.e2b_local.machine import enter_scope
 from sandbox_service.e2b_local.server import EXIT_CANNOT_START, EXIT_OK, run
 
 __all__ = [
@@ -29,6 +32,8 @@ __all__ = [
     "LocalConfig",
     "Template",
     "default_templates",
+    "enter_scope",
     "load_templates",
+    "read_settings",
     "run",
 ]

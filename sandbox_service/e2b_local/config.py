@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from sandbox_service.e2b_local.egress import EgressSettings
+    from sandbox_service.e2b_local.machine import LimitsMode
+
 DEFAULT_DOMAIN: Final = "sbx.localhost"
 _GIB_IN_MIB: Final = 1024
 
@@ -32,16 +35,16 @@ class ConfigError(Exception):
 class Template:
     """What a sandbox of that name is said to be, and the variables it starts with.
 
-    Every template shows the host's own `/usr`, so they differ in name and
-    variables, not in what is installed. The sizes are reported to clients and
-    are no limits here.
+    A template without a root filesystem of its own shows the host's own `/usr`:
+    those differ in name and variables, not in what is installed.
 
     Attributes:
         template_id: What a client asks for.
-        cpu_count: Reported number of CPUs.
-        memory_mib: Reported memory.
-        disk_mib: Reported disk.
+        cpu_count: How many CPUs its sandboxes may keep busy, as far as limits hold here.
+        memory_mib: How much memory its programs may have.
+        disk_mib: How much it may have on the disk.
         env: Variables of every program in such a sandbox.
+        rootfs: Folder or tar of its root filesystem. None: the host's own `/usr`.
     """
 
     template_id: str
@@ -49,6 +52,7 @@ class Template:
     memory_mib: int = 1024
     disk_mib: int = 10 * _GIB_IN_MIB
     env: Mapping[str, str] = field(default_factory=dict)
+    rootfs: Path | None = None
 
 
 def default_templates() -> dict[str, Template]:
@@ -61,7 +65,8 @@ def load_templates(path: Path) -> dict[str, Template]:
     """Read templates from a JSON file.
 
     The file maps a name to an object with any of `cpu_count`, `memory_mib`,
-    `disk_mib` (integers) and `env` (an object of strings).
+    `disk_mib` (integers), `env` (an object of strings) and `rootfs` (a path, from the
+    folder of this file).
 
     Raises:
         ConfigError: The file cannot be read, or does not have that form.
@@ -94,10 +99,14 @@ def _template(path: Path, name: str, value: object, fix: str) -> Template:
     env = value.get("env", {})
     if not isinstance(env, dict) or not all(isinstance(item, str) for item in env.values()):
         raise ConfigError(f"{path}: env of template {name!r} is not an object of strings.", fix)
-    unknown = value.keys() - {"cpu_count", "memory_mib", "disk_mib", "env"}
+    rootfs = value.get("rootfs")
+    if rootfs is not None and (not isinstance(rootfs, str) or not rootfs):
+        raise ConfigError(f"{path}: rootfs of template {name!r} is not a path.", fix)
+    unknown = value.keys() - {"cpu_count", "memory_mib", "disk_mib", "env", "rootfs"}
     if unknown:
         raise ConfigError(f"{path}: template {name!r} has unknown keys {sorted(unknown)}.", fix)
-    return Template(template_id=name, env=env, **sizes)
+    root = None if rootfs is None else path.absolute().parent / rootfs
+    return Template(template_id=name, env=env, rootfs=root, **sizes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +115,8 @@ class LocalConfig:
 
     Attributes:
         state_dir: Folder for everything on disk; other backends may share it.
+        images_dir: Folder for the root filesystems of templates as they are used; other
+            backends may share it. None: one in `state_dir`.
         port: TCP port on 127.0.0.1. 0: any free one.
         domain: Domain of preview URLs (`{port}-{id}.{domain}`). The backend's
             port is added to it when it has none.
@@ -115,16 +126,19 @@ class LocalConfig:
         max_sandboxes: How many sandboxes may run at the same time; paused ones do not
             count. None: any number.
         max_connections_per_sandbox: Requests under way in one sandbox.
+        egress: Where sandboxes may connect to, through a proxy. None: nowhere.
         faults: Whether `/local/faults` may make things go wrong.
         faults_file: JSON file with the faults to begin with, which also allows them.
         parent_lifeline: End when the parent process ends, and when standard
             input, a pipe that the parent holds, is closed.
         bwrap: The bubblewrap to use. None: the first that works.
+        limits: How the sizes of templates are kept, see `MachineConfig.limits`.
         process_limit: Processes and threads in one sandbox.
         tmp_size_bytes: Size of `/tmp` in a sandbox, which is memory.
     """
 
     state_dir: Path
+    images_dir: Path | None = None
     port: int = 0
     domain: str = DEFAULT_DOMAIN
     api_key: str | None = field(default=None, repr=False)
@@ -132,9 +146,11 @@ class LocalConfig:
     max_lifetime_seconds: int = 24 * 3600
     max_sandboxes: int | None = None
     max_connections_per_sandbox: int = 20_000
+    egress: EgressSettings | None = None
     faults: bool = False
     faults_file: Path | None = None
     parent_lifeline: bool = False
     bwrap: Path | None = None
+    limits: LimitsMode = "auto"
     process_limit: int = 4096
     tmp_size_bytes: int = 256 * 1024**2

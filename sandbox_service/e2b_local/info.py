@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from sandbox_service.e2b_local.http1 import Exchange
 
 
@@ -19,21 +21,30 @@ class LocalInfo:
         url: Where plain HTTP is served: the API, and every sandbox by its headers.
         domain: Domain of preview URLs, with its port; for a client that tunnels, E2B's domain.
         tier: What separates sandboxes from one another.
+        limits: How well each limit holds: `hard`, `soft` or `none`.
+        limits_detail: The same for people, and what keeps them.
         version: Of this package.
         api_key_required: Whether clients must send the key that the backend was started with.
         ca: PEM file with the certificate of the authority that signs for the domain.
         ca_bundle: PEM file with it and the roots that this system trusts.
         faults: Whether `/local/faults` may make things go wrong.
+        egress: How sandboxes reach the network: `none` or `proxy`.
+        images: Of each template with a root filesystem of its own, its `source` and the
+            `digest` of what that was at the start.
     """
 
     url: str
     domain: str
     tier: str
+    limits: Mapping[str, str]
+    limits_detail: str
     version: str
     api_key_required: bool
     ca: str
     ca_bundle: str
     faults: bool
+    egress: str
+    images: Mapping[str, Mapping[str, str]]
 
     async def __call__(self, exchange: Exchange) -> None:
         """Answer one request."""

@@ -18,12 +18,13 @@ from typing import TYPE_CHECKING, Any, Final
 from sandbox_service import __version__
 from sandbox_service.e2b_local import lifeline
 from sandbox_service.e2b_local.config import ConfigError
-from sandbox_service.e2b_local.control import ControlPlane
+from sandbox_service.e2b_local.control import ControlApi, ControlPlane
 from sandbox_service.e2b_local.edge import Acceptor, prepare_tls
 from sandbox_service.e2b_local.fleet import Fleet
 from sandbox_service.e2b_local.gateway import Gateway
 from sandbox_service.e2b_local.gateway.routing import OwnHosts
 from sandbox_service.e2b_local.http1 import Server
+from sandbox_service.e2b_local.images import ImportStoppedError, TemplateImages, take_images
 from sandbox_service.e2b_local.info import LocalInfo
 from sandbox_service.e2b_local.machine import (
     IsolationUnavailableError,
@@ -64,7 +65,7 @@ async def run(
     Args:
         config: Settings.
         announce: Called once: with `ready` true and `port`, `url`, `domain`,
-            `tier` and `pid`; or with `ready` false, `cause` and `fix`.
+            `tier`, `limits`, `limits_detail` and `pid`; or with `ready` false, `cause` and `fix`.
 
     Returns:
         The process's exit code: 0 after an orderly end, 2 when it cannot start.
@@ -75,25 +76,26 @@ async def run(
         rules = _load_rules(config)
         if config.parent_lifeline:
             _end_with_parent(stop)
-        listening = _bind(config.port)
-        try:
+        async with contextlib.AsyncExitStack() as undo:
+            listening = undo.enter_context(contextlib.closing(_bind(config.port)))
             machine = await _start_machine(config)
-        except BaseException:
-            listening.close()
-            raise
-        try:
+            undo.push_async_callback(machine.close)
+            images = await _take_images(config, machine, stop)
+            undo.callback(images.close)
             tls = await asyncio.to_thread(
                 prepare_tls, config.state_dir / "tls", _bare_domain(config)
             )
-        except BaseException:
-            listening.close()
-            await machine.close()
-            raise
+            undo.pop_all()
+    except ImportStoppedError:
+        return EXIT_OK
     except (ConfigError, IsolationUnavailableError) as error:
         announce({"ready": False, "cause": error.cause, "fix": error.fix})
         sys.stderr.write(f"The local backend cannot start. {error.cause} {error.fix}\n")
         return EXIT_CANNOT_START
-    await _serve(config, machine, tls, rules, listening, stop, announce)
+    try:
+        await _serve(config, machine, images, tls, rules, listening, stop, announce)
+    finally:
+        images.close()
     return EXIT_OK
 
 
@@ -120,10 +122,27 @@ async def _start_machine(config: LocalConfig) -> Machine:
         MachineConfig(
             state_dir=config.state_dir,
             bwrap=config.bwrap,
+            limits=config.limits,
             process_limit=config.process_limit,
             tmp_size_bytes=config.tmp_size_bytes,
         )
     )
+
+
+async def _take_images(
+    config: LocalConfig, machine: Machine, stop: asyncio.Event
+) -> TemplateImages:
+    return await take_images(
+        config.templates.values(),
+        config.images_dir or config.state_dir / "images",
+        machine,
+        tell=_tell,
+        stopped=stop.is_set,
+    )
+
+
+def _tell(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
 
 
 def _bare_domain(config: LocalConfig) -> str:
@@ -133,6 +152,7 @@ def _bare_domain(config: LocalConfig) -> str:
 async def _serve(
     config: LocalConfig,
     machine: Machine,
+    images: TemplateImages,
     tls: TlsIdentity,
     rules: list[Rule] | None,
     listening: socket.socket,
@@ -148,19 +168,25 @@ async def _serve(
         time.time,
         max_sandboxes=config.max_sandboxes,
         max_lifetime_seconds=config.max_lifetime_seconds,
+        egress=config.egress,
+        images=images,
     )
     info = LocalInfo(
         url=url,
         domain=domain,
         tier=machine.tier,
+        limits=machine.limits,
+        limits_detail=machine.limits_detail,
         version=__version__,
         api_key_required=config.api_key is not None,
         ca=str(tls.authority),
         ca_bundle=str(tls.bundle),
         faults=rules is not None,
+        egress="none" if config.egress is None else "proxy",
+        images=images.describe(config.templates.values()),
     )
     faults = _make_faults(fleet, rules)
-    control = ControlPlane(fleet, config, domain, faults)
+    control = ControlApi(ControlPlane(fleet, config, domain, faults))
     server = Server(
         Gateway(
             fleet,
@@ -185,6 +211,8 @@ async def _serve(
                 "url": url,
                 "domain": domain,
                 "tier": machine.tier,
+                "limits": dict(machine.limits),
+                "limits_detail": machine.limits_detail,
                 "pid": os.getpid(),
             }
         )

@@ -22,12 +22,16 @@ class YamlCatalogue:
     Args:
         text: The file's content; see `catalogue.yaml` for its shape.
         origin: What to call the file in errors.
+        folder: Where paths in it start.
+
+    Attributes:
+        roots: Root filesystems for the embedded backend, by the templates' `backend_id`.
 
     Raises:
         CatalogueError: It does not have that shape.
     """
 
-    def __init__(self, text: str, origin: str) -> None:
+    def __init__(self, text: str, origin: str, folder: Path = Path()) -> None:
         try:
             content = yaml.safe_load(text)
         except yaml.YAMLError as error:
@@ -40,6 +44,7 @@ class YamlCatalogue:
             self._templates = tuple(
                 _template(name, it) for name, it in content["templates"].items()
             )
+            self.roots: Mapping[str, Path] = _roots(content["templates"], folder)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise CatalogueError(f"{origin} is not a catalogue: {error!r}") from error
         if not self._templates:
@@ -58,7 +63,7 @@ class YamlCatalogue:
             shipped = resources.files(__package__).joinpath("catalogue.yaml")
             return cls(shipped.read_text(), "the shipped catalogue")
         try:
-            return cls(path.read_text(), str(path))
+            return cls(path.read_text(), str(path), path.absolute().parent)
         except OSError as error:
             raise CatalogueError(f"{path} cannot be read: {error.strerror}") from error
 
@@ -81,3 +86,18 @@ def _template(name: str, it: Mapping[str, Any]) -> Template:
         languages=tuple(it.get("languages", ())),
         description=str(it.get("description", "")),
     )
+
+
+def _roots(templates: Mapping[str, Mapping[str, Any]], folder: Path) -> dict[str, Path]:
+    roots: dict[str, set[str | None]] = {}
+    for it in templates.values():
+        roots.setdefault(str(it["id"]), set()).add(it.get("rootfs"))
+    for backend_id, named in roots.items():
+        if len(named) > 1:
+            raise ValueError(f"templates of the id {backend_id} differ in rootfs")
+    return {
+        backend_id: folder / str(root)
+        for backend_id, named in roots.items()
+        for root in named
+        if root is not None
+    }

@@ -1,9 +1,9 @@
 """Many rounds of the main job, and what they leave: `make soak`.
 
 After a warm-up it counts the descriptors, memory and children of the service
-and of its backend, and the folders under the state folder, then again after
-the rounds. Descriptors, processes and folders may not grow; memory is printed
-as a slope, for allocators keep what they were given.
+and of its backend, the folders under the state folder, the mounts and the control
+groups, then again after the rounds. None of these may grow but memory, which is
+printed as a slope, for allocators keep what they were given.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import argparse
 import asyncio
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +30,8 @@ class Count:
     descriptors: int
     processes: int
     folders: int
+    mounts: int
+    groups: int
     memory_bytes: int
 
 
@@ -39,8 +42,16 @@ def count(service: Service) -> Count:
         descriptors=sum(len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in pids),
         processes=len(pids),
         folders=sum(1 for path in service.state.rglob("*") if path.is_dir()),
+        mounts=sum(Path(f"/proc/{pid}/mountinfo").read_text().count("\n") for pid in pids),
+        groups=sum(1 for pid in pids for _ in groups_of(pid)),
         memory_bytes=sum(map(resident_bytes, pids)),
     )
+
+
+def groups_of(pid: int) -> Iterator[Path]:
+    """The control groups that a backend has made, if it is one that makes any."""
+    for base in Path("/sys/fs/cgroup").rglob(f"sandbox-service-{pid}-*"):
+        yield from (path for path in base.rglob("*") if path.is_dir())
 
 
 async def one_round(client: Client) -> None:
@@ -88,12 +99,16 @@ def main(arguments: list[str]) -> int:
     print(f"descriptors {before.descriptors} -> {after.descriptors}")
     print(f"processes   {before.processes} -> {after.processes}")
     print(f"folders     {before.folders} -> {after.folders}")
+    print(f"mounts      {before.mounts} -> {after.mounts}")
+    print(f"groups      {before.groups} -> {after.groups}")
     print(f"memory      {grown / 1024:.0f} KiB more, {grown / options.rounds:.0f} B per round")
     for line in wrong:
         print(f"left: {line}")
     leaks = (
         after.processes > before.processes
         or after.folders > before.folders
+        or after.mounts > before.mounts
+        or after.groups > before.groups
         # Idle connections come and go; a leak would be one or more per round.
         or after.descriptors > before.descriptors + options.rounds // 10 + 8
     )

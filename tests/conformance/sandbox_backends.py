@@ -78,6 +78,7 @@ async def provider_on(name: str) -> AsyncIterator[SandboxProvider]:
         info = BackendInfo(
             kind=name,
             isolation_tier="any",
+            isolation_detail="any",
             survives_restart=False,
             internet=name == "e2b_cloud",
             internet_denial=True,

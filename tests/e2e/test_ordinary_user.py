@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.processes import Watched, alive
+from tests.support.roots import build_debian
 from tests.support.service import REPOSITORY
 
 # The set-up downloads what the project depends on.
@@ -117,4 +118,19 @@ def test_tests_of_exec_pass_as_an_ordinary_user(
 ) -> None:
     """Users and capabilities in a sandbox come about differently without root."""
     shown = _make(ordinary_user, project, "test", "ARGS=-q tests/integration/test_exec.py")
+    assert " passed" in shown
+
+
+@pytest.mark.needs("mmdebstrap")
+def test_an_ordinary_user_installs_packages_in_sandboxes(
+    ordinary_user: pwd.struct_passwd, project: Path
+) -> None:
+    """A root filesystem belongs to them, and so does what is made of it."""
+    images = project / ".tools/images"
+    images.mkdir(parents=True)
+    shutil.copy(build_debian(), images)  # Newer than what it is built by, so it is not built anew.
+    for path in (images.parent, images, *images.iterdir()):
+        os.chown(path, ordinary_user.pw_uid, ordinary_user.pw_gid)
+    arguments = "-q --require=mmdebstrap tests/integration/test_machine_rootfs.py"
+    shown = _make(ordinary_user, project, "test", f"ARGS={arguments}")
     assert " passed" in shown

@@ -19,6 +19,7 @@ import pytest_asyncio
 from sandbox_service.e2b_local.machine import Guest, Machine, MachineConfig
 from tests.integration.local_backend import LocalBackend
 from tests.support.calls import Box, Client
+from tests.support.roots import make_small_root
 from tests.support.service import Service
 
 
@@ -45,6 +46,21 @@ def backend() -> Iterator[LocalBackend]:
     assert backend.status["ready"], backend.status
     yield backend
     assert backend.stop() == 0
+
+
+@pytest.fixture(scope="session")
+def small_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A root filesystem of a few programs, without Python."""
+    return make_small_root(tmp_path_factory.mktemp("root") / "small")
+
+
+@pytest.fixture(scope="session")
+def images_dir() -> Iterator[Path]:
+    """Where root filesystems are unpacked, once for all tests."""
+    path = Path(tempfile.mkdtemp(prefix="images-test-", dir="/var/tmp"))
+    path.chmod(0o711)
+    yield path
+    shutil.rmtree(path)
 
 
 @pytest.fixture

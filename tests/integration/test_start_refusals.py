@@ -164,6 +164,24 @@ def test_a_setting_that_is_none_is_told(anywhere, argument):
     assert "Traceback" not in said
 
 
+@pytest.mark.parametrize(
+    ("argument", "words"),
+    [
+        ("--local-egress-allow=a b", "'a b' is no host"),
+        ("--local-egress-ports=x", "'x' is no port"),
+        ("--local-egress-private=127.0.0.1", "never leads"),
+        ("--local-egress=everything", "local_egress"),
+    ],
+)
+def test_a_way_out_that_leads_nowhere_or_too_far_is_told(anywhere, argument, words):
+    """Before any sandbox could rely on it."""
+    code, said = refusal(*anywhere, argument)
+
+    assert code == 2
+    assert words in said
+    assert "Traceback" not in said
+
+
 def test_a_refused_start_leaves_nothing_running(anywhere, taken):
     """The backend had been started before the port was found to be taken."""
     refusal(*anywhere, f"--grpc-address={taken}")

@@ -6,59 +6,39 @@ import hmac
 from typing import TYPE_CHECKING, Final
 
 from sandbox_service.e2b_local.control import (
+    egress,
+    faults,
     sandboxes,
     snapshots,
     telemetry,
     templates,
     unsupported,
 )
-from sandbox_service.e2b_local.control.idempotency import OnceByKey
 from sandbox_service.e2b_local.control.refusals import EXPECTED, refusal_of
-from sandbox_service.e2b_local.control.routing import ApiError, Router, send_json
-from sandbox_service.e2b_local.faults import admin
+from sandbox_service.e2b_local.control.routing import ApiError, Router
+from sandbox_service.e2b_local.http1 import send_json
 
 if TYPE_CHECKING:
-    from sandbox_service.e2b_local.config import LocalConfig
-    from sandbox_service.e2b_local.faults.injector import FaultInjector
-    from sandbox_service.e2b_local.fleet import Fleet
-    from sandbox_service.e2b_local.fleet.store import SandboxRecord
+    from sandbox_service.e2b_local.control.plane import ControlPlane
     from sandbox_service.e2b_local.http1 import Exchange
 
 _ROUTER: Final = Router(
     (
         *(*sandboxes.ROUTES, *snapshots.ROUTES, *telemetry.ROUTES, *templates.ROUTES),
-        *(*unsupported.ROUTES, *admin.ROUTES),
+        *(*unsupported.ROUTES, *faults.ROUTES, *egress.ROUTES),
     )
 )
 
 
-class ControlPlane:
+class ControlApi:
     """Answers the control plane's requests.
 
     Args:
-        fleet: The sandboxes.
-        config: Settings of this backend.
-        domain: Domain of preview URLs, with its port.
-        faults: What goes wrong on purpose. None: nothing.
-
-    Attributes:
-        started_at: Seconds since 1970; templates are as old.
-        once: Sandboxes whose creation carried an `Idempotency-Key`.
+        plane: What the endpoints work on.
     """
 
-    def __init__(
-        self,
-        fleet: Fleet,
-        config: LocalConfig,
-        domain: str,
-        faults: FaultInjector | None = None,
-    ) -> None:
-        self.fleet = fleet
-        self.config = config
-        self.domain = domain
-        self.faults = faults
-        self.started_at = fleet.store.now()
-        self.once: OnceByKey[SandboxRecord] = OnceByKey(fleet.store.now)
+    def __init__(self, plane: ControlPlane) -> None:
+        self._plane = plane
 
     async def __call__(self, exchange: Exchange) -> None:
         """Answer one request."""
@@ -78,10 +58,10 @@ class ControlPlane:
             return
         self._authenticate(exchange)
         match = _ROUTER.match(exchange.method, path)
-        await match.route.endpoint(self, exchange, match)
+        await match.route.endpoint(self._plane, exchange, match)
 
     def _authenticate(self, exchange: Exchange) -> None:
-        wanted = self.config.api_key
+        wanted = self._plane.config.api_key
         if wanted is None:
             return
         given = exchange.headers.get(b"x-api-key")

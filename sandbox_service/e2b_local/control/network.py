@@ -1,10 +1,13 @@
 """Network settings as clients send them, checked as E2B checks them.
 
-Sandboxes have no way out to the network here, so every wish about where they may go
-is kept and shown, and granted no more than "nowhere". That holds for `allowOut`,
-`denyOut`, `dnsServers`, `egressProxy`, `rules` and `allow_internet_access`: each of
-them only narrows or shapes traffic that does not exist. `httpsPorts` is about traffic
-into the sandbox, which does exist and is plain HTTP, so it is refused.
+Unless the server's owner opened one, sandboxes have no way out to the network here.
+Every wish about where they may go is then kept and shown, and granted no more than
+"nowhere". That holds for `allowOut`, `denyOut`, `dnsServers`, `egressProxy`, `rules` and
+`allow_internet_access`: each of them only narrows or shapes traffic that does not exist.
+
+Where there is a way out, `allowOut`, `denyOut` and `allow_internet_access` narrow it (see
+`egress`). The others would shape it, which nothing here can do, so they are refused.
+`httpsPorts` is about traffic into the sandbox, which is plain HTTP: it is always refused.
 """
 
 from __future__ import annotations
@@ -17,6 +20,8 @@ from sandbox_service.e2b_local.control.routing import ApiError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from sandbox_service.e2b_local.egress import EgressSettings
 
 _MASK: Final = re.compile(
     r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:(\d{1,5}|\$\{PORT\}))?", re.ASCII | re.IGNORECASE
@@ -33,7 +38,8 @@ _HEADERS_LIMIT: Final = 20
 _HEADER_NAME_LIMIT: Final = 64
 _HEADER_VALUE_LIMIT: Final = 2048
 # What `PUT /sandboxes/{id}/network` replaces; the rest was settled at the start.
-_EGRESS: Final = ("allowOut", "denyOut", "dnsServers", "egressProxy", "rules")
+_SHAPING: Final = ("dnsServers", "egressProxy", "rules")
+_EGRESS: Final = ("allowOut", "denyOut", *_SHAPING)
 
 
 def network_of(document: Mapping[str, Any]) -> dict[str, Any]:
@@ -67,6 +73,21 @@ def updated_network(before: Mapping[str, Any], document: Mapping[str, Any]) -> d
     kept = {name: value for name, value in before.items() if name not in _EGRESS}
     sent = {name: document[name] for name in _EGRESS if document.get(name) is not None}
     return {**kept, **sent}
+
+
+def check_served(network: Mapping[str, Any], egress: EgressSettings | None) -> None:
+    """Refuse what cannot be done with traffic, where there is traffic.
+
+    Args:
+        network: Settings that are right in themselves.
+        egress: Where sandboxes may connect to. None: nowhere.
+
+    Raises:
+        ApiError: 501: it holds such a setting, and silence would be a lie.
+    """
+    for name in _SHAPING:
+        if egress is not None and network.get(name):
+            raise ApiError(501, f"network.{name} is not supported by the local backend's egress")
 
 
 def shown_network(network: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
 
-    from sandbox_service.e2b_local.control.api import ControlPlane
+    from sandbox_service.e2b_local.control.plane import ControlPlane
     from sandbox_service.e2b_local.http1 import Exchange
 
     Endpoint = Callable[[ControlPlane, Exchange, "Match"], Awaitable[None]]
-
-_JSON: Final = (("content-type", "application/json; charset=utf-8"),)
 
 
 class ApiError(Exception):
@@ -48,13 +45,6 @@ class ApiError(Exception):
         if self.error_code is not None:
             shown["error_code"] = self.error_code
         return shown
-
-
-def send_json(
-    exchange: Exchange, status: int, document: object, headers: Iterable[tuple[str, str]] = ()
-) -> None:
-    """Answer with a JSON document."""
-    exchange.respond(status, json.dumps(document).encode(), [*_JSON, *headers])
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,20 +8,21 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from sandbox_service.e2b_local.control import requests, views
 from sandbox_service.e2b_local.control.idempotency import KeyReusedError
-from sandbox_service.e2b_local.control.network import updated_network
+from sandbox_service.e2b_local.control.network import check_served, updated_network
 from sandbox_service.e2b_local.control.refusals import (
     EXPECTED,
     refusal_of,
     unknown_sandbox,
 )
-from sandbox_service.e2b_local.control.routing import ApiError, Route, send_json
+from sandbox_service.e2b_local.control.routing import ApiError, Route
 from sandbox_service.e2b_local.control.snapshots import origin_of
 from sandbox_service.e2b_local.fleet.life import AlreadyPausedError
 from sandbox_service.e2b_local.fleet.paging import PageTokenError
 from sandbox_service.e2b_local.fleet.store import SandboxRecord, new_sandbox_id, new_token
+from sandbox_service.e2b_local.http1 import send_json
 
 if TYPE_CHECKING:
-    from sandbox_service.e2b_local.control.api import ControlPlane
+    from sandbox_service.e2b_local.control.plane import ControlPlane
     from sandbox_service.e2b_local.control.requests import Listing, NewSandbox
     from sandbox_service.e2b_local.control.routing import Match
     from sandbox_service.e2b_local.fleet.paging import Page
@@ -54,6 +55,7 @@ async def create(plane: ControlPlane, exchange: Exchange, match: Match) -> None:
     document = await requests.json_object(exchange)
     limit = plane.config.max_lifetime_seconds
     wanted = requests.new_sandbox(document, version=version, limit_seconds=limit)
+    check_served(wanted.network, plane.config.egress)
     key = exchange.headers.get(b"idempotency-key")
     if key is None:
         record = await _create(plane, wanted)
@@ -217,16 +219,17 @@ async def resume(plane: ControlPlane, exchange: Exchange, match: Match) -> None:
 async def set_network(plane: ControlPlane, exchange: Exchange, match: Match) -> None:
     """Answer `PUT /sandboxes/{id}/network`: other settings, which replace all of its kind.
 
-    They are kept and shown; see `network` for what they mean here.
+    They hold at once, for open connections too; see `network` for what they mean here.
     """
     sandbox_id = requests.sandbox_id_of(match)
     document = await requests.json_object(exchange)
     access = requests.optional_flag_of(document, "allow_internet_access")
     record = _record(plane, sandbox_id)
     network = updated_network(record.network, document)
+    check_served(network, plane.config.egress)
     if record.state != "running":
         raise unknown_sandbox(sandbox_id)
-    plane.fleet.store.put(replace(record, network=network, allow_internet_access=access))
+    plane.fleet.put_network(replace(record, network=network, allow_internet_access=access))
     exchange.respond(204)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from sandbox_service.e2b_local.control import requests, views
-from sandbox_service.e2b_local.control.routing import ApiError, Route, send_json
+from sandbox_service.e2b_local.control.routing import ApiError, Route
 from sandbox_service.e2b_local.fleet.paging import PageTokenError
 from sandbox_service.e2b_local.fleet.snapshots import (
     DEFAULT_TAG,
@@ -14,13 +14,14 @@ from sandbox_service.e2b_local.fleet.snapshots import (
     InvalidNameError,
     Reference,
 )
+from sandbox_service.e2b_local.http1 import send_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
     from sandbox_service.e2b_local.config import Template
-    from sandbox_service.e2b_local.control.api import ControlPlane
+    from sandbox_service.e2b_local.control.plane import ControlPlane
     from sandbox_service.e2b_local.control.routing import Match
     from sandbox_service.e2b_local.http1 import Exchange
 

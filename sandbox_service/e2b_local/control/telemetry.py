@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sandbox_service.e2b_local.control import requests
 from sandbox_service.e2b_local.control.refusals import unknown_sandbox
-from sandbox_service.e2b_local.control.routing import ApiError, Route, send_json
+from sandbox_service.e2b_local.control.routing import ApiError, Route
 from sandbox_service.e2b_local.control.views import time_of
 from sandbox_service.e2b_local.fleet.activity import ENTRY_LIMIT, LEVELS
+from sandbox_service.e2b_local.http1 import send_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from sandbox_service.e2b_local.config import Template
-    from sandbox_service.e2b_local.control.api import ControlPlane
+    from sandbox_service.e2b_local.control.plane import ControlPlane
     from sandbox_service.e2b_local.control.routing import Match
     from sandbox_service.e2b_local.fleet.activity import Activity, Entry
     from sandbox_service.e2b_local.fleet.metering import Sample
@@ -79,7 +80,7 @@ def shown_metric(sample: Sample, template: Template) -> dict[str, Any]:
         "cpuUsedPct": sample.cpu_percent,
         "memUsed": usage.memory_rss_bytes,
         "memTotal": template.memory_mib * 1024**2,
-        "memCache": 0,
+        "memCache": usage.memory_cache_bytes,
         "diskUsed": usage.disk_used_bytes,
         "diskTotal": usage.disk_total_bytes,
     }

@@ -9,15 +9,16 @@ import uuid
 from typing import TYPE_CHECKING, Any, Final
 
 from sandbox_service.e2b_local.control import requests
-from sandbox_service.e2b_local.control.routing import ApiError, Route, send_json
+from sandbox_service.e2b_local.control.routing import ApiError, Route
 from sandbox_service.e2b_local.control.snapshots import origin_of
 from sandbox_service.e2b_local.control.views import ENVD_VERSION, time_of
 from sandbox_service.e2b_local.fleet.paging import PageTokenError, cut_page
 from sandbox_service.e2b_local.fleet.snapshots import DEFAULT_TAG
+from sandbox_service.e2b_local.http1 import send_json
 
 if TYPE_CHECKING:
     from sandbox_service.e2b_local.config import Template
-    from sandbox_service.e2b_local.control.api import ControlPlane
+    from sandbox_service.e2b_local.control.plane import ControlPlane
     from sandbox_service.e2b_local.control.routing import Match
     from sandbox_service.e2b_local.http1 import Exchange
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from sandbox_service.e2b_local.control.routing import ApiError, Route
 
 if TYPE_CHECKING:
-    from sandbox_service.e2b_local.control.api import ControlPlane
+    from sandbox_service.e2b_local.control.plane import ControlPlane
     from sandbox_service.e2b_local.control.routing import Endpoint, Match
     from sandbox_service.e2b_local.http1 import Exchange
 

@@ -65,8 +65,8 @@ def listed(record: SandboxRecord) -> dict[str, Any]:
 def detailed(record: SandboxRecord, domain: str) -> dict[str, Any]:
     """Show everything about a sandbox but the token of its ports.
 
-    `allowInternetAccess` says what its creator asked for. There is no way out of a
-    sandbox here, whatever that was.
+    `allowInternetAccess` says what its creator asked for. There is a way out of a
+    sandbox only where the server's owner opened one.
     """
     shown = {
         **listed(record),

@@ -13,6 +13,7 @@ _CONNECT: Final = b"CONNECT "
 _END_OF_HEAD: Final = re.compile(rb"\r?\n\r?\n")
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,252}", re.ASCII)
 _PORT_LIMIT: Final = 0xFFFF
+_PORT_DIGITS: Final = 5
 
 
 class BadConnectError(Exception):
@@ -58,7 +59,9 @@ def connect_place(head: bytes) -> Place:
     if len(parts) != 3 or not parts[2].startswith("HTTP/1."):
         raise BadConnectError("CONNECT needs the form: CONNECT host:port HTTP/1.1")
     host, _, port = parts[1].rpartition(":")
-    if not (port.isascii() and port.isdigit() and 1 <= int(port[:6]) <= _PORT_LIMIT):
+    # The length is looked at first: reading a very long number fails.
+    is_number = port.isascii() and port.isdigit() and len(port) <= _PORT_DIGITS
+    if not is_number or not 1 <= int(port) <= _PORT_LIMIT:
         raise BadConnectError("CONNECT names no valid port")
     return Place(_host(host), int(port))
 

@@ -25,11 +25,13 @@ class _End(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._other: _End | None = None
         self._ended = False
+        self._left: int | None = None
         self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    def join(self, other: _End) -> None:
-        """Pass on from now what comes; until then nothing was read."""
+    def join(self, other: _End, limit_bytes: int | None = None) -> None:
+        """Pass on from now what comes, up to a limit; until then nothing was read."""
         self._other = other
+        self._left = limit_bytes
         if self._transport is not None:
             self._transport.resume_reading()
 
@@ -44,6 +46,11 @@ class _End(asyncio.Protocol):
             self._transport.write(data)
 
     def data_received(self, data: bytes) -> None:
+        if self._left is not None:
+            self._left -= len(data)
+            if self._left < 0:
+                self.abort()
+                return
         self.read_bytes += len(data)
         if self._other is not None and self._other._transport is not None:
             self._other._transport.write(data)
@@ -129,18 +136,19 @@ class Tunnel:
         """Cut the connection to the place."""
         self._far.abort()
 
-    async def serve(self, client: socket.socket) -> None:
+    async def serve(self, client: socket.socket, limit_bytes: int | None = None) -> None:
         """Pass bytes on until both ends have closed; cancelled, cut both.
 
         Args:
             client: Connected, not blocking; owned from now on.
+            limit_bytes: It is cut when it sends more than that. None: it never is.
         """
         near: _End | None = None
         try:
             loop = asyncio.get_running_loop()
             _, near = await loop.connect_accepted_socket(_End, client)
             self._near = near
-            near.join(self._far)
+            near.join(self._far, limit_bytes)
             self._far.join(near)
             await asyncio.wait([near.lost, self._far.lost])
         finally:

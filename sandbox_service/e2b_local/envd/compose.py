@@ -116,6 +116,8 @@ async def _append(guest: Guest, path: str, target: int) -> None:
     try:
         at, end = 0, os.fstat(source).st_size
         while at < end:
+            if guest.disk_full:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             # Descriptors of the thread's own, which nobody closes under it.
             work = (os.dup(source), os.dup(target), at, min(_PIECE_BYTES, end - at))
             copied = await asyncio.to_thread(_copy_and_close, *work)

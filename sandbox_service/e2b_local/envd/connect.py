@@ -103,9 +103,20 @@ class Codec:
         """
         try:
             if self.name == "json":
+                if data.count(b"[") + data.count(b"{") > _PLAIN_BRACKETS:
+                    # Deep nesting overflows the generated code's stack and ends this
+                    # process; here it is a RecursionError.
+                    json.loads(data)
                 return kind.from_json(data or b"{}", ignore_unknown_fields=True)
             return kind.from_binary(data)
-        except (ValueError, TypeError, KeyError, IndexError, RecursionError) as error:
+        except (
+            ArithmeticError,
+            IndexError,
+            KeyError,
+            RecursionError,
+            TypeError,
+            ValueError,
+        ) as error:
             raise ConnectError("invalid_argument", f"unmarshal message: {error}") from None
 
     def data_event(self, stream: Literal["stdout", "stderr", "pty"], data: bytes) -> bytes:
@@ -122,6 +133,9 @@ class Codec:
         data_event = b"\x12" + _varint(len(inner) + len(data)) + inner
         return b"\x0a" + _varint(len(data_event) + len(data)) + data_event + data
 
+
+# No message has so many, but for those in its texts.
+_PLAIN_BRACKETS: Final = 100
 
 _CODECS: Final = {"json": Codec("json"), "proto": Codec("proto")}
 

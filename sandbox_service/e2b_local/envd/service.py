@@ -231,7 +231,7 @@ class Envd:
             "cpu_used_pct": round(100 * min(max(share, 0.0), 1.0), 2),
             "mem_total": usage.memory_total_bytes,
             "mem_used": usage.memory_rss_bytes,
-            "mem_cache": 0,
+            "mem_cache": usage.memory_cache_bytes,
             "mem_total_mib": usage.memory_total_bytes // 1024**2,
             "mem_used_mib": usage.memory_rss_bytes // 1024**2,
             "disk_used": usage.disk_used_bytes,

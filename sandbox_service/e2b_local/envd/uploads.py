@@ -78,12 +78,14 @@ class Upload:
     """One file that is being written.
 
     Args:
+        guest: The sandbox.
         path: Where it is, inside.
         fd: Open for writing; owned from now on.
         metadata: What is written on it.
     """
 
-    def __init__(self, path: str, fd: int, metadata: dict[str, str]) -> None:
+    def __init__(self, guest: Guest, path: str, fd: int, metadata: dict[str, str]) -> None:
+        self._guest = guest
         self.path = path
         self._fd: int | None = fd
         self._metadata = metadata
@@ -108,7 +110,7 @@ class Upload:
                 fd = await guest.open(path, flags, 0o666)
         except GuestOSError as error:
             raise _refused(error, path) from None
-        upload = cls(path, fd, metadata)
+        upload = cls(guest, path, fd, metadata)
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             upload.close()
             raise TransferError(400, f"path '{path}' is not a regular file")
@@ -162,6 +164,9 @@ class Upload:
         self._waiting_bytes = 0
         if self._fd is None or not parts:
             return
+        if self._guest.disk_full:
+            # What this process writes is no program's, which would have been killed.
+            raise _refused(OSError(errno.ENOSPC, ""), self.path)
         try:
             if large:
                 # The thread has a descriptor of its own, which nobody closes under it.

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from sandbox_service.e2b_local.control.routing import send_json
 from sandbox_service.e2b_local.envd import ENVD_PORT
 from sandbox_service.e2b_local.faults import rules
 from sandbox_service.e2b_local.faults.errors import RuleExistsError
 from sandbox_service.e2b_local.faults.wires import CutWire, StalledWire
+from sandbox_service.e2b_local.http1 import send_json
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping

@@ -8,13 +8,13 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from sandbox_service.e2b_local.fleet.store import new_id
-from sandbox_service.e2b_local.machine import BootFailedError, GuestLostError, GuestOSError
+from sandbox_service.e2b_local.machine import create_archive
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from sandbox_service.e2b_local.machine import Guest
+    from sandbox_service.e2b_local.machine import Machine
 
 
 @contextmanager
@@ -34,29 +34,12 @@ def opened(archive: Path | None) -> Iterator[int | None]:
         os.close(descriptor)
 
 
-async def fill(guest: Guest, archive: int | None) -> None:
-    """Give a sandbox that has just booted the files of an archive.
-
-    Raises:
-        BootFailedError: They could not be unpacked. The sandbox is gone.
-    """
-    if archive is None:
-        return
-    try:
-        await guest.unpack(archive)
-    except (GuestOSError, GuestLostError) as error:
-        await guest.kill()
-        raise BootFailedError(f"its files could not be unpacked: {error}") from error
-    except BaseException:
-        await guest.kill()
-        raise
-
-
-async def take(guest: Guest, folder: Path) -> Path:
+async def take(machine: Machine, sandbox_id: str, folder: Path) -> Path:
     """Archive a sandbox's files while its programs stand still.
 
     Args:
-        guest: The sandbox; it may be frozen.
+        machine: Whose sandbox it is.
+        sandbox_id: Its id; see `Machine.archive` for the state it must be in.
         folder: Where the archive is made, for this process alone to read.
 
     Raises:
@@ -64,10 +47,9 @@ async def take(guest: Guest, folder: Path) -> Path:
         GuestLostError: The sandbox has died.
     """
     path = folder / f"{new_id()}.tar"
-    # Each reader reads from the start, so it opens the file on its own.
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    descriptor = create_archive(path)
     try:
-        await guest.pack(descriptor)
+        await machine.archive(sandbox_id, descriptor)
     except BaseException:
         await asyncio.to_thread(path.unlink, missing_ok=True)
         raise

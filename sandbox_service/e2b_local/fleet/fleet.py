@@ -11,18 +11,22 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 from sandbox_service.e2b_local.fleet import copies
 from sandbox_service.e2b_local.fleet.activity import Activities
 from sandbox_service.e2b_local.fleet.life import AlreadyPausedError, SandboxGoneError, StateError
+from sandbox_service.e2b_local.fleet.limits import limits_of
 from sandbox_service.e2b_local.fleet.metering import Meter
 from sandbox_service.e2b_local.fleet.reaper import Reaper
 from sandbox_service.e2b_local.fleet.sandbox import Sandbox
 from sandbox_service.e2b_local.fleet.snapshots import SnapshotStore
 from sandbox_service.e2b_local.fleet.store import SandboxRecord, SandboxStore
 from sandbox_service.e2b_local.fleet.transitions import Transitions
-from sandbox_service.e2b_local.machine import BootSpec, GuestLostError
+from sandbox_service.e2b_local.fleet.ways_out import WaysOut, lead_out, rules_of
+from sandbox_service.e2b_local.images import TemplateImages
+from sandbox_service.e2b_local.machine import BootFailedError, BootSpec, GuestLostError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
     from pathlib import Path
 
+    from sandbox_service.e2b_local.egress import EgressCounts, EgressSettings
     from sandbox_service.e2b_local.fleet.snapshots import Reference, Snapshot
     from sandbox_service.e2b_local.machine import Machine
 
@@ -58,6 +62,8 @@ class Fleet:
         clock: Returns seconds since 1970.
         max_sandboxes: How many may run at the same time. None: any number.
         max_lifetime_seconds: Longest lifetime that traffic gives a sandbox it wakes.
+        egress: Where sandboxes may connect to. None: nowhere.
+        images: Those of all templates. They must stay as long as this is not closed.
 
     Attributes:
         store: The records of all sandboxes.
@@ -72,8 +78,12 @@ class Fleet:
         *,
         max_sandboxes: int | None = None,
         max_lifetime_seconds: int = 24 * 3600,
+        egress: EgressSettings | None = None,
+        images: TemplateImages | None = None,
     ) -> None:
         self._machine = machine
+        self._images = images or TemplateImages()
+        self._ways_out = WaysOut(egress)
         self._max_sandboxes = max_sandboxes
         self.store = SandboxStore(clock)
         self.snapshots = SnapshotStore(clock, self._discard_archive)
@@ -119,14 +129,26 @@ class Fleet:
             BootFailedError: It did not start; repeating may help.
             FileNotFoundError: The archive is gone.
         """
+        if self._machine.disk_low:
+            raise BootFailedError("the disk of this host is nearly full")
         with self._room(), copies.opened(archive) as descriptor:
             sandbox_id = record.sandbox_id
-            guest = await self._machine.boot(sandbox_id, BootSpec())
-            await copies.fill(guest, descriptor)
+            spec = BootSpec(
+                image=self._images.image_of(record.template), limits=limits_of(record.template)
+            )
+            guest = await self._machine.boot(sandbox_id, replace(spec, archive_fd=descriptor))
+            egress = self._ways_out.make(record)
+            try:
+                await lead_out(guest, egress)
+            except BaseException:
+                await guest.kill()
+                raise
             activity = self.activities.open(sandbox_id)
             activity.record("info", "Sandbox created", template_id=record.template.template_id)
             meter = Meter(self.store.now, record.template.cpu_count)
-            sandbox = Sandbox(self._machine, record, guest, activity, meter, self._forget)
+            sandbox = Sandbox(
+                self._machine, record, spec, guest, activity, meter, self._forget, egress
+            )
             self.store.add(replace(record, boot_id=guest.boot_id))
             self._sandboxes[sandbox_id] = sandbox
         self._reaper.look_again()
@@ -169,6 +191,7 @@ class Fleet:
             return
         del self._sandboxes[sandbox.sandbox_id]
         self.store.remove(sandbox.sandbox_id)
+        sandbox.tell_traffic()
         self.activities.end(sandbox.sandbox_id, f"Sandbox ended: {cause}")
         sandbox.close()
 
@@ -322,6 +345,26 @@ class Fleet:
             await asyncio.to_thread(path.unlink, missing_ok=True)
 
         self._spawn(remove())
+
+    # --- The way out ----------------------------------------------------------------------
+
+    def put_network(self, record: SandboxRecord) -> None:
+        """Change a sandbox's network settings to those of a record.
+
+        Connections that they do not allow are cut.
+        """
+        self.store.put(record)
+        sandbox = self._sandboxes.get(record.sandbox_id)
+        if sandbox is not None and sandbox.egress is not None:
+            sandbox.egress.rules = rules_of(record)
+
+    def traffic(self) -> dict[str, EgressCounts]:
+        """Return what went out of each sandbox that has a way out, and came back."""
+        return {
+            sandbox_id: sandbox.egress.counts
+            for sandbox_id, sandbox in self._sandboxes.items()
+            if sandbox.egress is not None
+        }
 
     # --- The rest -------------------------------------------------------------------------
 

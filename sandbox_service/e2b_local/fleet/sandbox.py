@@ -6,20 +6,24 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Final
 
+from sandbox_service.e2b_local.egress import ENVIRONMENT, EgressJournal
 from sandbox_service.e2b_local.envd import Envd
 from sandbox_service.e2b_local.fleet import copies
 from sandbox_service.e2b_local.fleet.life import Life, SandboxGoneError
-from sandbox_service.e2b_local.machine import BootFailedError, BootSpec, GuestLostError
+from sandbox_service.e2b_local.fleet.limits import tell_limits
+from sandbox_service.e2b_local.fleet.ways_out import lead_out
+from sandbox_service.e2b_local.machine import BootFailedError, GuestLostError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from sandbox_service.e2b_local.egress import EgressProxy
     from sandbox_service.e2b_local.fleet.activity import Activity
     from sandbox_service.e2b_local.fleet.metering import Meter
     from sandbox_service.e2b_local.fleet.store import SandboxRecord
     from sandbox_service.e2b_local.http1 import Exchange
-    from sandbox_service.e2b_local.machine import Guest, Machine
+    from sandbox_service.e2b_local.machine import BootSpec, Guest, Machine
 
 logger = logging.getLogger(__name__)
 
@@ -35,16 +39,19 @@ class Sandbox:
     Args:
         machine: Starts it again.
         record: What clients are told of it.
+        spec: What it was booted with, but for the files it had at first.
         guest: Its processes and files, just booted.
         activity: Its log.
         meter: Measures it while it runs.
         on_death: Called with a cause when it dies without having been told to.
+        egress: Its way out, which leads to the guest already. None: there is none.
 
     Attributes:
         sandbox_id: Its id.
         life: The state it is in.
         guest: Its processes and files; another one after each boot.
         envd: What answers on its port 49983; another one after each boot.
+        egress: Its way out. None: there is none.
         shelved: Whether it has files and no processes. `guest` is dead then.
         exchanges: Calls that are under way in it; they are cut when it stops.
     """
@@ -53,19 +60,26 @@ class Sandbox:
         self,
         machine: Machine,
         record: SandboxRecord,
+        spec: BootSpec,
         guest: Guest,
         activity: Activity,
         meter: Meter,
         on_death: Callable[[Sandbox, str], None],
+        egress: EgressProxy | None = None,
     ) -> None:
         self.sandbox_id = record.sandbox_id
         self.life = Life(record.sandbox_id)
         self.activity = activity
         self.meter = meter
+        self.egress = egress
+        self._journal = EgressJournal(activity)
+        if egress is not None:
+            egress.journal = self._journal
         self.shelved = False
         self.exchanges: set[Exchange] = set()
         self._machine = machine
         self._record = record
+        self._spec = spec
         self._on_death = on_death
         self._take(guest)
         meter.begin(guest)
@@ -76,11 +90,13 @@ class Sandbox:
             "E2B_SANDBOX": "true",
             "E2B_SANDBOX_ID": record.sandbox_id,
             "E2B_TEMPLATE_ID": template.template_id,
+            **({} if self.egress is None else ENVIRONMENT),
             **template.env,
             **record.env,
         }
         follow = self.activity.follow
         self.guest = guest
+        tell_limits(guest, self.activity)
         self.envd = Envd(guest, env, record.access_token, template.cpu_count, follow)
         self.shelved = False
 
@@ -118,14 +134,19 @@ class Sandbox:
         try:
             if memory:
                 self.envd.pause()
+                if self.egress is not None:
+                    self.egress.pause()
                 await self.guest.freeze()
             else:
                 await self._shelve()
         except OSError:
             self.envd.resume()
+            if self.egress is not None:
+                self.egress.resume()
             self.life.move("running")
             self.meter.begin(self.guest)
             raise
+        self.tell_traffic()
         self.life.move("paused")
 
     async def _shelve(self) -> None:
@@ -141,6 +162,8 @@ class Sandbox:
             self._on_death(self, str(error))
             raise SandboxGoneError(self.sandbox_id) from error
         self.envd.close()
+        if self.egress is not None:
+            self.egress.close()
 
     async def go_on(self, *, memory: bool) -> None:
         """Let it go on after `hold`.
@@ -157,15 +180,26 @@ class Sandbox:
             if memory and not self.shelved:
                 await self.guest.thaw()
                 self.envd.resume()
+                if self.egress is not None:
+                    self.egress.resume()
             else:
                 if not self.shelved:
                     await self._shelve()
-                self._take(await self._machine.boot(self.sandbox_id, BootSpec()))
+                self._take(await self._boot_again())
         except (BootFailedError, OSError):
             self.life.move("paused")
             raise
         self.life.move("running")
         self.meter.begin(self.guest)
+
+    async def _boot_again(self) -> Guest:
+        guest = await self._machine.boot(self.sandbox_id, self._spec)
+        try:
+            await lead_out(guest, self.egress)
+        except BootFailedError:
+            await self._shelve()  # Its files are kept.
+            raise
+        return guest
 
     async def archive(self, folder: Path) -> Path:
         """Copy its files, be it held or not. Its programs stand still meanwhile.
@@ -175,25 +209,43 @@ class Sandbox:
             BootFailedError: It is shelved, and could not be started for that.
             GuestLostError: It has died.
         """
-        if not self.shelved:
-            return await copies.take(self.guest, folder)
+        if not self.shelved or self._spec.image is not None:
+            return await copies.take(self._machine, self.sandbox_id, folder)
         # Only a sandbox can read what belongs to one, so it runs for a moment.
-        self.guest = await self._machine.boot(self.sandbox_id, BootSpec())
+        self.guest = await self._machine.boot(self.sandbox_id, self._spec)
         try:
-            return await copies.take(self.guest, folder)
+            return await copies.take(self._machine, self.sandbox_id, folder)
         finally:
+            await self._put_back()
+
+    async def _put_back(self) -> None:
+        """Shelve it again. Where that fails, as on a full disk, hold it with its processes."""
+        guest = self.guest
+        try:
             await self._shelve()
+        except OSError as error:
+            logger.warning("sandbox %s keeps its processes: %s", self.sandbox_id, error)
+            self._take(guest)
+            self.envd.pause()
+            await guest.freeze()
 
     def cut(self) -> None:
         """End all calls that are under way in it."""
         for exchange in list(self.exchanges):
             exchange.wire.abort()
 
+    def tell_traffic(self) -> None:
+        """Note in its log what went out of it and came back, if that is not told yet."""
+        if self.egress is not None:
+            self._journal.sums(self.egress.counts)
+
     def close(self) -> None:
         """Let go of it: it ends."""
         self.meter.end()
         self.cut()
         self.envd.close()
+        if self.egress is not None:
+            self.egress.close()
 
     async def kill(self) -> None:
         """End it, whoever has the turn; returns when nothing of it is left."""

@@ -9,6 +9,7 @@ says how long it is. After an upgrade (WebSocket) both directions are passed on 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from typing import TYPE_CHECKING, Final, cast
 
@@ -81,8 +82,9 @@ class _Ending:
 class _Upstream(asyncio.Protocol):
     """The connection into the sandbox: what it sends goes to the client."""
 
-    def __init__(self, exchange: Exchange) -> None:
+    def __init__(self, exchange: Exchange, connection: socket.socket) -> None:
         self._exchange = exchange
+        self._socket = connection
         self._ending = _Ending(has_body=exchange.method != "HEAD")
         self._client = cast("Connection", exchange.wire)
         self._transport: asyncio.Transport | None = None
@@ -158,11 +160,19 @@ class _Upstream(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
+        if exc is not None:
+            self._take_last_words()
         self.resume_writing()
         if not self.closed.done():
             self.closed.set_result(None)
         if self.upgraded:
             self._client.close()
+
+    def _take_last_words(self) -> None:
+        """Pass on what the program answered before it closed under what it was being sent."""
+        with contextlib.suppress(OSError):
+            while data := self._socket.recv(_HEAD_LIMIT_BYTES):
+                self.data_received(data)
 
     def pause_writing(self) -> None:
         self._room = asyncio.get_running_loop().create_future()
@@ -211,7 +221,7 @@ async def forward(exchange: Exchange, upstream_socket: socket.socket, host: str 
         ClientGoneError: The client left in the middle.
     """
     loop = asyncio.get_running_loop()
-    upstream = _Upstream(exchange)
+    upstream = _Upstream(exchange, upstream_socket)
     upstream_socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     await loop.create_connection(lambda: upstream, sock=upstream_socket)
     exchange.keep_alive = exchange.keep_alive and exchange.version == "1.1"

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 _SANDBOX_ID: Final = re.compile(r"[a-z0-9]+", re.ASCII)
 _SHARED_HOST: Final = "sandbox."
 _PORT_LIMIT: Final = 0xFFFF
+_PORT_DIGITS: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,8 +129,11 @@ def _sandbox_id(text: str) -> str:
 
 
 def _port(text: str) -> int:
-    if text.isascii() and text.isdigit() and 1 <= int(text[:6]) <= _PORT_LIMIT:
-        return int(text)
+    # The length is looked at first: reading a very long number fails.
+    if text.isascii() and text.isdigit() and len(text) <= _PORT_DIGITS:
+        port = int(text)
+        if 1 <= port <= _PORT_LIMIT:
+            return port
     raise RoutingError("Invalid sandbox port")
 
 

@@ -6,13 +6,15 @@ to cut a stream in the middle, and the raw socket behind an upgrade. So it owns
 the transport and leaves only the parsing to `httptools`.
 """
 
-from sandbox_service.e2b_local.http1.connection import Connection, Handler, Server
+from sandbox_service.e2b_local.http1.answers import send_json
+from sandbox_service.e2b_local.http1.connection import Connection, Handler
 from sandbox_service.e2b_local.http1.exchange import (
     BodyTooLargeError,
     ClientGoneError,
     Exchange,
     Headers,
 )
+from sandbox_service.e2b_local.http1.server import Server
 
 __all__ = [
     "BodyTooLargeError",
@@ -22,4 +24,5 @@ __all__ = [
     "Handler",
     "Headers",
     "Server",
+    "send_json",
 ]

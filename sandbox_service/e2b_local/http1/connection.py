@@ -20,22 +20,22 @@ from sandbox_service.e2b_local.http1.exchange import (
 )
 
 if TYPE_CHECKING:
-    import ssl
-    from collections.abc import Awaitable, Callable
+    from sandbox_service.e2b_local.http1.server import Server
 
 logger = logging.getLogger(__name__)
 
 HEAD_LIMIT_BYTES: Final = 64 * 1024
 PIPELINE_LIMIT: Final = 8
 WRITE_HIGH_WATER_BYTES: Final = 256 * 1024
-# Clients keep idle connections for 300 s; a server that closes first makes
-# them send a request into a closed socket.
-IDLE_TIMEOUT_SECONDS: Final = 660.0
-_SWEEP_SECONDS: Final = 30.0
 # So long the rest of a request is read whose answer is already out.
 _LINGER_SECONDS: Final = 5.0
-# A client that goes without its part of a TLS goodbye holds the socket for so long.
-_TLS_SHUTDOWN_SECONDS: Final = 5.0
+
+
+_NONSENSE_BODY: Final = b'{"code": 400, "message": "the request is not valid HTTP"}'
+_NONSENSE: Final = (
+    b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\n"
+    b"content-length: %d\r\nconnection: close\r\n\r\n%b"
+) % (len(_NONSENSE_BODY), _NONSENSE_BODY)
 
 
 class Handler(Protocol):
@@ -114,12 +114,14 @@ class Connection(asyncio.Protocol):
                     last.leftover += data[upgrade.args[0] :]
             self.update_reading()
         except httptools.HttpParserError:
-            # The answers to earlier requests would be mixed with this one.
-            if self._current is None:
-                self.send(
-                    b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
-                )
-            self._close()
+            self._refuse_nonsense()
+
+    def _refuse_nonsense(self) -> None:
+        """Close; say why, unless that would be mixed with the answer to an earlier request."""
+        current = self._current
+        if current is None or (current is self._receiving and not current.started):
+            self.send(_NONSENSE)
+        self._close()
 
     def eof_received(self) -> bool:
         """Treat a half-close as leaving: no client of ours does it in earnest."""
@@ -175,6 +177,7 @@ class Connection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         """Begin the exchange; its body follows."""
+        self._check_codings()
         exchange = Exchange(
             self,
             method=self._parser.get_method().decode("ascii"),
@@ -192,6 +195,15 @@ class Connection(asyncio.Protocol):
         else:
             self._pipeline.append(exchange)
             self.update_reading()
+
+    def _check_codings(self) -> None:
+        """Refuse a body whose length we and a program behind us could read differently."""
+        codings = [value for name, value in self._fields if name.lower() == b"transfer-encoding"]
+        if codings and (
+            [coding.strip().lower() for coding in codings] != [b"chunked"]
+            or self._parser.get_http_version() != "1.1"
+        ):
+            raise httptools.HttpParserError("no transfer coding that is known here")
 
     def on_body(self, body: bytes) -> None:
         """Pass a part of the body on."""
@@ -267,8 +279,8 @@ class Connection(asyncio.Protocol):
     # What an exchange asks for
 
     def send(self, data: bytes) -> None:
-        """Queue bytes on the socket."""
-        if self._transport is not None:
+        """Queue bytes on the socket; on one that closes they are lost."""
+        if self._transport is not None and not self._transport.is_closing():
             self._transport.write(data)
 
     def update_reading(self) -> None:
@@ -323,61 +335,3 @@ def _refuse(exchange: Exchange, status: int, message: str) -> None:
     if not exchange.started:
         body = json.dumps({"code": status, "message": message}).encode()
         exchange.respond(status, body, [("content-type", "application/json")])
-
-
-class Server:
-    """Hands each request of its connections to one handler.
-
-    Args:
-        handler: Answers the requests.
-    """
-
-    def __init__(self, handler: Callable[[Exchange], Awaitable[None]]) -> None:
-        self.handler = handler
-        self.connections: set[Connection] = set()
-        self._sweeper: asyncio.TimerHandle | None = None
-
-    def begin(self) -> None:
-        """Start to close connections that are idle for too long."""
-        self._sweeper = asyncio.get_running_loop().call_later(_SWEEP_SECONDS, self._sweep)
-
-    async def adopt(
-        self,
-        sock: socket.socket,
-        *,
-        tls: ssl.SSLContext | None = None,
-        early: bytes = b"",
-    ) -> None:
-        """Serve a client that has connected; the socket is owned from now on.
-
-        Args:
-            sock: Connected, not blocking.
-            tls: For a client that begins with a TLS handshake, none of which was read.
-            early: What was read of a client that speaks plainly.
-
-        Raises:
-            OSError: The handshake failed. The socket is closed.
-        """
-        await asyncio.get_running_loop().connect_accepted_socket(
-            lambda: Connection(self, early),
-            sock,
-            ssl=tls,
-            ssl_shutdown_timeout=None if tls is None else _TLS_SHUTDOWN_SECONDS,
-        )
-
-    async def close(self) -> None:
-        """Cut every connection."""
-        if self._sweeper is not None:
-            self._sweeper.cancel()
-        for connection in list(self.connections):
-            connection.abort()
-        # The transports close on the loop's next turn.
-        await asyncio.sleep(0)
-
-    def _sweep(self) -> None:
-        loop = asyncio.get_running_loop()
-        oldest = loop.time() - IDLE_TIMEOUT_SECONDS
-        for connection in list(self.connections):
-            if connection.idle_since is not None and connection.idle_since < oldest:
-                connection.close()
-        self._sweeper = loop.call_later(_SWEEP_SECONDS, self._sweep)

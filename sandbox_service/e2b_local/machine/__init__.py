@@ -7,6 +7,8 @@ programs and files never pass through the agent.
 
 from __future__ import annotations
 
+from sandbox_service.e2b_local.machine.archives import create as create_archive
+from sandbox_service.e2b_local.machine.cgroups import enter_scope
 from sandbox_service.e2b_local.machine.diagnosis import diagnose
 from sandbox_service.e2b_local.machine.guest import Guest
 from sandbox_service.e2b_local.machine.machine import Machine
@@ -16,16 +18,22 @@ from sandbox_service.e2b_local.machine.model import (
     WORKSPACE,
     BootFailedError,
     BootSpec,
+    DiskAlarm,
     FileEntry,
     Finding,
     GuestFrozenError,
     GuestLostError,
     GuestOSError,
+    Image,
     IsolationUnavailableError,
+    Limits,
+    LimitsMode,
     MachineConfig,
+    OomKill,
     PtySize,
     SpawnRefusedError,
     SpawnSpec,
+    Strength,
     Usage,
 )
 from sandbox_service.e2b_local.machine.programs import GuestProcess
@@ -36,6 +44,7 @@ __all__ = [
     "WORKSPACE",
     "BootFailedError",
     "BootSpec",
+    "DiskAlarm",
     "FileEntry",
     "Finding",
     "Guest",
@@ -43,12 +52,19 @@ __all__ = [
     "GuestLostError",
     "GuestOSError",
     "GuestProcess",
+    "Image",
     "IsolationUnavailableError",
+    "Limits",
+    "LimitsMode",
     "Machine",
     "MachineConfig",
+    "OomKill",
     "PtySize",
     "SpawnRefusedError",
     "SpawnSpec",
+    "Strength",
     "Usage",
+    "create_archive",
     "diagnose",
+    "enter_scope",
 ]

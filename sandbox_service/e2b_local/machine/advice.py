@@ -48,6 +48,12 @@ _ADVICE: Final = (
         "Run in a chroot on a real file system, or in a container.",
     ),
     (
+        "can't make overlay mount",
+        "The folder of root filesystems lies on a file system that overlays cannot write to, "
+        "as a container's own root is.",
+        "Mount a volume and name it (SANDBOX_STATE_DIR).",
+    ),
+    (
         "unknown option",
         "This bubblewrap is too old.",
         "Install bubblewrap 0.8 or newer, or `pip install 'sandbox-service[bubblewrap]'`.",

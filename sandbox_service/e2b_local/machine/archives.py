@@ -17,6 +17,7 @@ from sandbox_service.e2b_local.machine.model import GuestOSError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from sandbox_service.e2b_local.machine.channel import Channel
 
@@ -28,6 +29,21 @@ ROOTS: Final = (*HOMES, TMP)
 _PIPE_BYTES: Final = 1024**2
 # The agent keeps the time; this is for an agent that does not.
 _GRACE_SECONDS: Final = 10.0
+
+
+def create(path: Path) -> int:
+    """Make the file for an archive, which nobody but this process' user may read.
+
+    Returns:
+        A descriptor to write to. The caller closes it.
+
+    Raises:
+        GuestOSError: The host has no room for another file, or one is there.
+    """
+    try:
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise _unwritten(error) from error
 
 
 async def pack(channel: Channel, writer_fd: int, roots: Sequence[str], timeout: float) -> None:
@@ -94,11 +110,13 @@ def _carry(reader: int, target: int, stop: int, deadline: float) -> None:
     except GuestOSError:
         raise
     except OSError as error:
-        raise GuestOSError(
-            error.errno, f"the archive cannot be written: {error.strerror}"
-        ) from error
+        raise _unwritten(error) from error
     finally:
         os.close(reader)
+
+
+def _unwritten(error: OSError) -> GuestOSError:
+    return GuestOSError(error.errno, f"the archive cannot be written: {error.strerror}")
 
 
 def _late() -> GuestOSError:

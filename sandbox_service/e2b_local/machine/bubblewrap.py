@@ -13,6 +13,7 @@ from sandbox_service.e2b_local.machine.model import HOME, WORKSPACE
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from sandbox_service.e2b_local.machine.limits import AgentLimits
     from sandbox_service.e2b_local.machine.model import BootSpec, MachineConfig
 
 OWN_PATH: Final = "/opt/sandbox"
@@ -130,7 +131,7 @@ def build_arguments(
     folder: Path,
     control_fd: int,
     seccomp_fd: int,
-    limits: str,
+    limits: AgentLimits,
 ) -> list[str]:
     """Write the command line of one sandbox.
 
@@ -141,29 +142,31 @@ def build_arguments(
         folder: This one's own folder, with a folder for each of `WRITABLE`.
         control_fd: The agent's end of the socket pair.
         seccomp_fd: Open on the filter, at its beginning.
-        limits: What the agent sets on itself, as JSON.
+        limits: What it is told of its limits.
     """
     return [
         str(layout.bwrap),
-        *_namespaces(spec),
+        *namespaces(spec, 1000),
         *_system(layout),
-        *_kernel_views(layout, config),
-        *_own_folders(config, folder),
-        *_boot_id(layout, folder),
+        *kernel_views(layout, config),
+        *own_folders(config, folder),
+        *boot_id(layout, folder),
+        *limit_views(limits),
         *_interpreter(layout.python),
         *("--ro-bind", str(layout.guest_dir / "agent"), f"{OWN_PATH}/agent"),
         *("--ro-bind", str(layout.guest_dir / "bin"), SHIMS_PATH),
         *("--remount-ro", "/"),
         *("--chdir", "/"),
         *("--seccomp", str(seccomp_fd)),
-        *("--", layout.python.program, "-I", "-S", "-c", START_AGENT, str(control_fd), limits),
+        *("--", layout.python.program, "-I", "-S", "-c", START_AGENT, str(control_fd), limits.own),
     ]
 
 
-def _namespaces(spec: BootSpec) -> Iterator[str]:
+def namespaces(spec: BootSpec, uid: int) -> Iterator[str]:
+    """Everything that is apart from the host, and whom a program in it takes itself for."""
     yield from ("--unshare-user", "--unshare-pid", "--unshare-net", "--unshare-ipc")
     yield from ("--unshare-uts", "--unshare-cgroup-try", "--disable-userns")
-    yield from ("--uid", "1000", "--gid", "1000", "--hostname", spec.hostname)
+    yield from ("--uid", str(uid), "--gid", str(uid), "--hostname", spec.hostname)
     yield from ("--die-with-parent", "--new-session", "--clearenv", "--as-pid-1")
 
 
@@ -180,9 +183,11 @@ def _system(layout: Layout) -> Iterator[str]:
         yield from ("--ro-bind", f"/etc/{name}", f"/etc/{name}")
     for name in SYNTHETIC_ETC:
         yield from ("--ro-bind", str(layout.guest_dir / "etc" / name), f"/etc/{name}")
+    yield from ("--symlink", "/tmp", "/var/tmp", "--symlink", "/run", "/var/run")  # noqa: S108
 
 
-def _kernel_views(layout: Layout, config: MachineConfig) -> Iterator[str]:
+def kernel_views(layout: Layout, config: MachineConfig) -> Iterator[str]:
+    """`/proc` and `/dev` without what tells of the host, and `/tmp`."""
     yield from ("--proc", "/proc")
     for name in layout.masked:
         yield from ("--ro-bind", "/dev/null", f"/proc/{name}")
@@ -193,13 +198,25 @@ def _kernel_views(layout: Layout, config: MachineConfig) -> Iterator[str]:
     yield from ("--size", str(config.shm_size_bytes), "--perms", "1777", "--tmpfs", "/dev/shm")  # noqa: S108
     yield from ("--remount-ro", "/dev")
     yield from ("--size", str(config.tmp_size_bytes), "--perms", "1777", "--tmpfs", "/tmp")  # noqa: S108
-    yield from ("--symlink", "/tmp", "/var/tmp", "--symlink", "/run", "/var/run")  # noqa: S108
 
 
-def _boot_id(layout: Layout, folder: Path) -> Iterator[str]:
+def boot_id(layout: Layout, folder: Path) -> Iterator[str]:
+    """The id of the boot under way, where programs look for it."""
     # Otherwise all sandboxes have the host's, and it outlives their reboots.
     if "sys" in layout.masked_read_only:
         yield from ("--ro-bind", str(folder / BOOT_ID), _BOOT_ID_PATH)
+
+
+def limit_views(limits: AgentLimits) -> Iterator[str]:
+    """What programs may know of their limits, read-only, and nothing else of `/sys`."""
+    if not limits.views:
+        return
+    yield from ("--size", "65536", "--perms", "0755", "--tmpfs", "/sys")
+    for path in ("/sys/fs", "/sys/fs/cgroup"):
+        yield from ("--perms", "0755", "--dir", path)
+    for inside, outside in limits.views.items():
+        yield from ("--ro-bind", str(outside), inside)
+    yield from ("--remount-ro", "/sys")
 
 
 def _interpreter(python: Interpreter) -> Iterator[str]:
@@ -207,7 +224,8 @@ def _interpreter(python: Interpreter) -> Iterator[str]:
         yield from ("--ro-bind", str(python.source), str(python.prefix))
 
 
-def _own_folders(config: MachineConfig, folder: Path) -> Iterator[str]:
+def own_folders(config: MachineConfig, folder: Path) -> Iterator[str]:
+    """The folders of `WRITABLE`, on the disk or in memory."""
     for name, path in WRITABLE:
         if config.home_size_bytes is None:
             yield from ("--bind", str(folder / name), path)

@@ -35,8 +35,8 @@ _SWITCHES: Final = (
 async def diagnose(config: MachineConfig) -> list[Finding]:
     """Look at everything a sandbox needs, and boot one.
 
-    Never raises for what it finds. Only the last finding is the proof: the others explain
-    it. Takes a tenth of a second or so.
+    Never raises for what it finds. Only `isolation` is the proof: the others explain it, and
+    the last says what it is worth. Takes a tenth of a second or so.
     """
     return [
         *_look_at_bubblewraps(config),
@@ -44,7 +44,7 @@ async def diagnose(config: MachineConfig) -> list[Finding]:
         _look_at_processor(),
         await asyncio.to_thread(_look_at_state_folder, config),
         _look_at_limits(),
-        await _boot_one(config),
+        *await _boot_one(config),
     ]
 
 
@@ -125,13 +125,18 @@ def _look_at_limits() -> Finding:
     )
 
 
-async def _boot_one(config: MachineConfig) -> Finding:
+async def _boot_one(config: MachineConfig) -> list[Finding]:
     began = time.perf_counter()
     try:
         machine = await Machine.start(config)
     except IsolationUnavailableError as error:
-        return Finding("isolation", False, error.cause, error.fix)
+        return [Finding("isolation", False, error.cause, error.fix)]
     took = time.perf_counter() - began
     tier, program = machine.tier, machine.bwrap
+    limits = machine.limits_detail
     await machine.close()
-    return Finding("isolation", True, f"{tier}, probed in {took * 1000:.0f} ms with {program}")
+    return [
+        Finding("isolation", True, f"{tier}, probed in {took * 1000:.0f} ms with {program}"),
+        # Not a fault: sandboxes run, and this says what they can be trusted with.
+        Finding("limits of sandboxes", True, limits),
+    ]

@@ -1,6 +1,10 @@
 """Holding the processes of a sandbox still, by signals.
 
-It works on every machine. From outside even pid 1 of a sandbox obeys SIGSTOP, and none of
+It works on every machine. A control group's own freezer only helps for a moment, where
+programs are made faster than they can be stopped: what version 1 has frozen cannot be
+killed, so a server that dies would leave it behind for ever.
+
+From outside even pid 1 of a sandbox obeys SIGSTOP, and none of
 its processes can hinder it. What a process could notice: its parent may see that it was
 stopped, if that parent runs; so parents stop first and go on last. And some waits, as that
 of `epoll_wait`, end with EINTR once it goes on, as after any stop.
@@ -8,18 +12,25 @@ of `epoll_wait`, end with EINTR once it goes on, as after any stop.
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import os
 import signal
 import time
-from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from sandbox_service.e2b_local.machine.process_tree import (
-    find_children,
+    Process,
+    child_processes,
     find_threads,
+    identify,
     read_status,
+    read_tree,
+    send_signal,
 )
+
+if TYPE_CHECKING:
+    from sandbox_service.e2b_local.machine.cgroups import Group
 
 # A round finds what was started during the round before. Who starts processes stops in
 # the first rounds, so even a fork bomb stands after a few.
@@ -30,6 +41,8 @@ _PATIENCE_SECONDS: Final = 5.0
 _UNINTERRUPTIBLE_SECONDS: Final = 0.25
 _STEP_SECONDS: Final = 0.0005
 _LEVEL_SECONDS: Final = 0.1
+# What is not calm by then is a fork bomb, and the group's own freezer has to help.
+_HELP_SECONDS: Final = 0.5
 
 _AT_REST: Final = frozenset("TtZX")
 
@@ -46,14 +59,6 @@ class RestlessError(Exception):
     """Not everything could be stopped in time, so nothing is."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Process:
-    """A process; pids are given out again, but not with the same start."""
-
-    pid: int
-    started: int
-
-
 class SignalFreezer:
     """Stops the processes of one sandbox and lets them go on.
 
@@ -61,16 +66,15 @@ class SignalFreezer:
 
     Args:
         init_pid: Its pid 1, as the host numbers it.
+        group: Its control group, if that has a freezer.
     """
 
-    def __init__(self, init_pid: int) -> None:
-        try:
-            started = read_status(f"/proc/{init_pid}/stat").started
-        except (OSError, ValueError):
-            started = -1  # It has died already, and nobody else is to be taken for it.
-        self._init = _Process(init_pid, started)
+    def __init__(self, init_pid: int, group: Group | None = None) -> None:
+        # If it has died already, nobody else is taken for it.
+        self._init = identify(init_pid)
+        self._group = group
         # In the order in which they were stopped.
-        self._stopped: dict[_Process, None] = {}
+        self._stopped: dict[Process, None] = {}
         self._level = Level.RUNNING
 
     def hold(self, level: Level) -> None:
@@ -92,18 +96,48 @@ class SignalFreezer:
             self._stop(level)
         self._level = level
 
-    def _continue(self, processes: list[_Process]) -> None:
+    def kill_programs(self) -> None:
+        """Kill everything but pid 1, and return when it is gone. Blocks.
+
+        Raises:
+            RestlessError: Some of it lives on, and goes on.
+        """
+        if self._level is Level.RUNNING:
+            self._stop(Level.PROGRAMS_STOPPED)
+        began = time.monotonic()
+        # Children first: the kernel continues those who are stopped and lose their parent.
+        while living := self._living():
+            for process in reversed(living):
+                send_signal(process, signal.SIGKILL)
+            if time.monotonic() - began > _PATIENCE_SECONDS:
+                if self._level is Level.RUNNING:
+                    self._continue(list(self._stopped))
+                raise RestlessError(f"{len(living)} of its processes could not be killed")
+            time.sleep(_STEP_SECONDS)
+        self._stopped = {one: None for one in self._stopped if one == self._init}
+
+    def _living(self) -> list[Process]:
+        found = read_tree(self._init.pid)
+        if not found or found[0][0] != self._init:
+            return []
+        return [process for process, status in found[1:] if status.state not in "ZX"]
+
+    def _continue(self, processes: list[Process]) -> None:
         """Continue children before their parents, and pid 1 last."""
         children_first = processes[::-1]
         for process in sorted(children_first, key=lambda one: one == self._init):
             if self._stopped.pop(process, 0) is None:
-                _send(process, signal.SIGCONT)
+                send_signal(process, signal.SIGCONT)
 
     def _stop(self, level: Level) -> None:
         before = len(self._stopped)
         began = time.monotonic()
+        helped = self._group is None
         try:
             while not self._sweep(level, began):
+                if not helped and time.monotonic() - began > _HELP_SECONDS:
+                    self._stop_in_ice(level)
+                    helped = True
                 if time.monotonic() - began > _PATIENCE_SECONDS:
                     raise RestlessError(
                         f"its processes did not stand still within {_PATIENCE_SECONDS:g} s"
@@ -111,6 +145,29 @@ class SignalFreezer:
         except BaseException:
             self._continue(list(self._stopped)[before:])
             raise
+
+    def _stop_in_ice(self, level: Level) -> None:
+        """Stop everything while the control group is frozen, so that nothing is made."""
+        assert self._group is not None  # noqa: S101 - Nobody else calls this.
+        others = {
+            process
+            for process, status in read_tree(self._init.pid)
+            if status.state in _AT_REST and process not in self._stopped
+        }
+        try:
+            self._group.set_frozen(True)
+            until = time.monotonic() + _HELP_SECONDS
+            while not self._group.is_frozen() and time.monotonic() < until:
+                time.sleep(_STEP_SECONDS)
+            for process, _ in read_tree(self._init.pid):
+                spared = process == self._init and level is not Level.FROZEN
+                if not spared and process not in others:
+                    self._halt(process, None)
+        except OSError:
+            return  # The group is gone, and the sandbox with it.
+        finally:
+            with contextlib.suppress(OSError):
+                self._group.set_frozen(False)
 
     def _sweep(self, level: Level, began: float) -> bool:
         """Stop everything from pid 1 downwards, a generation at a time.
@@ -129,17 +186,17 @@ class SignalFreezer:
                 for process in restless:
                     self._halt(process, parents)
                 self._wait_for_rest(restless, began)
-            generation = [child for one in generation for child in _children(one)]
+            generation = [child for one in generation for child in child_processes(one)]
             parents.update(child.pid for child in generation)
         return calm
 
-    def _halt(self, process: _Process, parents: set[int]) -> None:
+    def _halt(self, process: Process, parents: set[int] | None) -> None:
         if process in self._stopped:
-            _send(process, signal.SIGSTOP)  # Somebody inside has continued it.
-        elif _send(process, signal.SIGSTOP, parents if process != self._init else None):
+            send_signal(process, signal.SIGSTOP)  # Somebody inside has continued it.
+        elif send_signal(process, signal.SIGSTOP, parents if process != self._init else None):
             self._stopped[process] = None
 
-    def _wait_for_rest(self, processes: list[_Process], began: float) -> None:
+    def _wait_for_rest(self, processes: list[Process], began: float) -> None:
         """Wait a little, so that nobody sees a child stop whose parent does not.
 
         Who takes longer is met again in the next round.
@@ -149,7 +206,7 @@ class SignalFreezer:
             while not self._at_rest(process, began) and time.monotonic() < until:
                 time.sleep(_STEP_SECONDS)
 
-    def _at_rest(self, process: _Process, began: float) -> bool:
+    def _at_rest(self, process: Process, began: float) -> bool:
         """Whether no thread of it can run a single instruction."""
         patient = time.monotonic() - began < _UNINTERRUPTIBLE_SECONDS
         try:
@@ -163,52 +220,3 @@ class SignalFreezer:
             # A thread has ended, or all of it: if anything is left, it shows once more.
             return not os.path.exists(f"/proc/{process.pid}")  # noqa: PTH110 - Often called.
         return True
-
-
-def _children(parent: _Process) -> list[_Process]:
-    """The children of a process, none of them somebody else's."""
-    found = []
-    try:
-        for pid in find_children(parent.pid):
-            try:
-                status = read_status(f"/proc/{pid}/stat")
-            except (OSError, ValueError):
-                continue
-            if status.parent == parent.pid:  # Else the next round finds it elsewhere.
-                found.append(_Process(pid, status.started))
-        # Was it the parent all the time, or has another got its pid?
-        if read_status(f"/proc/{parent.pid}/stat").started != parent.started:
-            return []
-    except (OSError, ValueError):
-        return []
-    return found
-
-
-def _send(process: _Process, number: signal.Signals, parents: set[int] | None = None) -> bool:
-    """Signal a process, and never another that has got its pid.
-
-    Args:
-        process: To whom.
-        number: The signal.
-        parents: It must still be a child of one of these. None: of anybody.
-
-    Returns:
-        False: it is gone.
-    """
-    try:
-        descriptor = os.pidfd_open(process.pid)
-    except ProcessLookupError:
-        return False
-    try:
-        # Looked at again now that the descriptor holds on to whoever has the pid.
-        status = read_status(f"/proc/{process.pid}/stat")
-        if status.started != process.started:
-            return False
-        if parents is not None and status.parent not in parents:
-            return False
-        signal.pidfd_send_signal(descriptor, number)
-    except (ProcessLookupError, FileNotFoundError, ValueError):
-        return False
-    finally:
-        os.close(descriptor)
-    return True

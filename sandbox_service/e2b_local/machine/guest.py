@@ -4,45 +4,58 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import stat
 from typing import TYPE_CHECKING, Final
 
 from sandbox_service.e2b_local.machine import archives, loopback
 from sandbox_service.e2b_local.machine.channel import Answer, Channel, Message, ProtocolError
 from sandbox_service.e2b_local.machine.disk import DiskGauge
 from sandbox_service.e2b_local.machine.freezer import SignalFreezer
+from sandbox_service.e2b_local.machine.guest_files import GuestFiles
+from sandbox_service.e2b_local.machine.limits.folder_size import measure_folder
 from sandbox_service.e2b_local.machine.model import (
-    FileEntry,
     GuestFrozenError,
     GuestLostError,
+    GuestOSError,
     SpawnSpec,
     Usage,
 )
-from sandbox_service.e2b_local.machine.process_tree import measure_tree, read_memory_total
 from sandbox_service.e2b_local.machine.programs import GuestProcess, Programs
 from sandbox_service.e2b_local.machine.stillness import Stillness
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from pathlib import Path
 
     from sandbox_service.e2b_local.machine.launch import Launched
+    from sandbox_service.e2b_local.machine.limits import Confinement
+    from sandbox_service.e2b_local.machine.model import DiskAlarm, OomKill
 
 _SETTLE_SECONDS: Final = 2.0
 
 
-class Guest:
+class Guest(GuestFiles):
     """A sandbox that runs.
 
     Every method raises GuestLostError once it is dead, and all but those that say
     otherwise GuestFrozenError while it is frozen.
+
+    Args:
+        sandbox_id: Its id.
+        boot_id: See below.
+        launched: Its processes, just started.
+        clean_up: Awaited when they have ended.
+        confinement: Its limits, which its processes are under.
+        layer: Folder of all that it writes to the disk, and of nothing else: it is measured
+            from outside then. None: it is measured inside, by its homes.
 
     Attributes:
         sandbox_id: As given at boot.
         boot_id: A uuid of this boot, and what `/proc/sys/kernel/random/boot_id` says inside.
         ended: Resolves with a cause for people when the sandbox has died, however; all its
             processes are gone then, its files may not be.
+        on_oom: Called for each process that was killed because memory was used up.
+        on_disk_alarm: Called when its programs are killed because the disk was.
     """
 
     def __init__(
@@ -51,6 +64,8 @@ class Guest:
         boot_id: str,
         launched: Launched,
         clean_up: Callable[[], Awaitable[None]],
+        confinement: Confinement,
+        layer: Path | None = None,
     ) -> None:
         self.sandbox_id = sandbox_id
         self.boot_id = boot_id
@@ -59,11 +74,18 @@ class Guest:
         self._launched = launched
         self._channel: Channel = launched.channel
         self._programs = Programs(launched.channel, launched.host_uid)
-        self._stillness = Stillness(SignalFreezer(launched.init_pid), self._settle)
+        self._confinement = confinement
+        freezer = SignalFreezer(launched.init_pid, confinement.freezer)
+        self._stillness = Stillness(freezer, self._settle)
         self._cause: str | None = None
+        self._ending: set[asyncio.Task[None]] = set()
+        self._layer = layer
         self._disk = DiskGauge(self._measure_disk)
         launched.on_event = self._take_event
         launched.on_lost = self._die
+        self.on_oom: Callable[[OomKill], None] = lambda _: None
+        self.on_disk_alarm: Callable[[DiskAlarm], None] = lambda _: None
+        confinement.begin(launched.init_pid, self._tell_oom, self._stop_writing)
         self._end = self._loop.create_task(self._wait_for_end(clean_up))
 
     # --- Programs -----------------------------------------------------------------------
@@ -215,91 +237,6 @@ class Guest:
         async with self.programs_stopped():
             await archives.unpack(self._channel, reader_fd, roots, timeout_seconds)
 
-    # --- Files --------------------------------------------------------------------------
-
-    async def open(self, path: str, flags: int, mode: int = 0o666) -> int:
-        """Open a file or folder as a program inside would.
-
-        The kernel resolves the path within the sandbox, links and all.
-
-        Returns:
-            A descriptor of a regular file or a folder, never of anything that could make
-            the reader wait. The caller closes it.
-
-        Raises:
-            GuestOSError: With the errno inside; ENODEV or ENXIO for a pipe, a socket or a
-                device.
-        """
-        answer = await self._ask("open", path=path, flags=flags, mode=mode)
-        descriptor = self._only_descriptor(answer)
-        status = os.fstat(descriptor)
-        if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
-            os.close(descriptor)
-            raise self._distrust("the agent passed something that is no file")
-        return descriptor
-
-    async def stat(self, path: str) -> FileEntry:
-        """Describe what stands at a path.
-
-        Raises:
-            GuestOSError: ENOENT, EACCES, ...
-        """
-        answer = await self._ask("stat", path=path)
-        return self._to_entry(answer.value)
-
-    async def list_dir(self, path: str, depth: int = 1) -> list[FileEntry]:
-        """List a folder, sorted by name, each folder before what it holds.
-
-        A link to a folder is followed when it is `path` itself, not when it is found on
-        the way.
-
-        Args:
-            path: Of the folder.
-            depth: How many levels, 1 or more.
-
-        Raises:
-            GuestOSError: ENOENT; ENOTDIR; EOVERFLOW for more than 100,000 entries.
-        """
-        answer = await self._ask("list", path=path, depth=depth)
-        if not isinstance(answer.value, list):
-            raise self._distrust("the agent listed a folder in no known form")
-        return [self._to_entry(entry) for entry in answer.value]
-
-    async def make_dir(self, path: str) -> bool:
-        """Create a folder and its parents, with mode 0755.
-
-        Returns:
-            False: it was there already.
-
-        Raises:
-            GuestOSError: ENOTDIR where something else is in the way, EACCES, ...
-        """
-        return bool((await self._ask("make_dir", path=path)).value)
-
-    async def move(self, source: str, target: str) -> None:
-        """Rename, making the parents of `target`; by copying where it must be.
-
-        Raises:
-            GuestOSError: ENOENT for a missing source, ...
-        """
-        await self._ask("move", source=source, target=target)
-
-    async def remove(self, path: str) -> None:
-        """Remove a file, or a folder with all it holds. Nothing there is fine.
-
-        Raises:
-            GuestOSError: EACCES, EROFS, ...
-        """
-        await self._ask("remove", path=path)
-
-    async def chmod(self, path: str, mode: int) -> None:
-        """Set permission bits.
-
-        Raises:
-            GuestOSError: ENOENT, EPERM, ...
-        """
-        await self._ask("chmod", path=path, mode=mode)
-
     # --- The rest -----------------------------------------------------------------------
 
     async def connect(self, port: int) -> socket.socket:
@@ -318,30 +255,51 @@ class Guest:
 
         return await loopback.connect(begin, port)
 
+    async def listen(self, port: int) -> socket.socket:
+        """Listen on a port of the sandbox's loopback, for programs inside to connect to.
+
+        Returns:
+            A listening, non-blocking stream socket in the sandbox's network. The caller
+            closes it. It outlives a freeze, not the sandbox's boot.
+
+        Raises:
+            GuestOSError: EADDRINUSE, ...
+        """
+        descriptor = self._only_descriptor(await self._ask("listen", port=port))
+        try:
+            return loopback.adopt_listener(descriptor, port)
+        except OSError as error:
+            raise self._distrust(f"the agent passed something that is no listener: {error}") from (
+                error
+            )
+
     async def usage(self, *, disk_max_age_seconds: float = 5.0) -> Usage:
         """Measure what the sandbox uses now, frozen or not.
 
         Args:
             disk_max_age_seconds: A measurement of the disk this old is good enough.
         """
-        tree = await asyncio.to_thread(measure_tree, self._launched.init_pid)
+        now = await asyncio.to_thread(self._confinement.measure, self._launched.init_pid)
         used, total = self._disk.last
         with contextlib.suppress(GuestFrozenError):
             self._check_answers()
             used, total = await self._disk.read(disk_max_age_seconds)
         return Usage(
-            cpu_seconds=tree.cpu_seconds,
-            memory_rss_bytes=tree.memory_rss_bytes,
-            memory_total_bytes=read_memory_total(),
-            process_count=tree.process_count,
+            cpu_seconds=now.cpu_seconds,
+            memory_rss_bytes=now.memory_bytes,
+            memory_cache_bytes=now.memory_cache_bytes,
+            memory_total_bytes=now.memory_total_bytes,
+            process_count=now.process_count,
             disk_used_bytes=used,
             disk_total_bytes=total,
         )
 
     async def _measure_disk(self) -> tuple[int, int]:
+        layer = self._layer
         match (await self._ask("disk")).value:
             case {"used": int(used), "total": int(total)}:
-                return used, total
+                outside = 0 if layer is None else await asyncio.to_thread(measure_folder, layer)
+                return used + outside, total
             case _:
                 raise self._distrust("the agent measured its disk in no known unit")
 
@@ -356,19 +314,35 @@ class Guest:
         self._die(cause)
         await asyncio.shield(self._end)
 
-    # --- The end ------------------------------------------------------------------------
+    # --- Limits -------------------------------------------------------------------------
 
-    def _only_descriptor(self, answer: Answer) -> int:
-        if len(answer.descriptors) != 1:
-            answer.close()
-            raise self._distrust("the agent passed no descriptor")
-        return answer.descriptors[0]
+    @property
+    def oom_kills(self) -> int:
+        """How many of its processes were killed because memory was used up."""
+        return self._confinement.ooms.kills
 
-    def _to_entry(self, value: object) -> FileEntry:
+    @property
+    def disk_full(self) -> bool:
+        """Whether it has all that it may have on the disk, or the disk is nearly full."""
+        return self._confinement.disk_full
+
+    def _tell_oom(self, kill: OomKill) -> None:
+        self.on_oom(kill)
+
+    def _stop_writing(self, alarm: DiskAlarm) -> None:
+        """End its programs, for nothing else keeps them from writing."""
+        self.on_disk_alarm(alarm)
+        work = self._loop.create_task(self._end_programs())
+        self._ending.add(work)
+        work.add_done_callback(self._ending.discard)
+
+    async def _end_programs(self) -> None:
         try:
-            return FileEntry(**value)  # type: ignore[arg-type]
-        except TypeError:
-            raise self._distrust("the agent described a file in no known form") from None
+            await self._stillness.kill_programs()
+        except GuestOSError:
+            self._die("it filled the disk, and its programs could not be stopped")
+
+    # --- The end ------------------------------------------------------------------------
 
     def _distrust(self, cause: str) -> GuestLostError:
         """End a sandbox whose agent cannot be ours any more."""
@@ -378,6 +352,7 @@ class Guest:
     def _take_event(self, message: Message) -> None:
         match message.fields:
             case {"event": "exit", "pid": int(pid), "status": int(status)}:
+                self._confinement.ooms.note_exit(pid, status)
                 self._programs.take_exit(pid, status)
             case _:
                 raise ProtocolError("an event of no known kind")
@@ -397,4 +372,7 @@ class Guest:
         self._stillness.close()
         self._launched.close()
         self.ended.set_result(cause)
-        await clean_up()
+        try:
+            await self._confinement.end()
+        finally:
+            await clean_up()

@@ -17,6 +17,8 @@ from sandbox_service.e2b_local.machine.model import BootFailedError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from sandbox_service.e2b_local.machine.limits import Confinement
+
 _COMPLAINT_LIMIT_BYTES: Final = 4096
 _SOCKET_BUFFER_BYTES: Final = 1024 * 1024
 
@@ -104,11 +106,9 @@ async def launch(
     seccomp_program: Path,
     host_uid: int | None,
     timeout: float,
+    confinement: Confinement,
 ) -> Launched:
     """Start a sandbox and wait until its agent has reported in.
-
-    Must be called on the loop's own thread: the kernel ties the sandbox's life to the
-    thread that starts it.
 
     Args:
         arguments: Makes the command line from two inherited descriptors: the agent's end
@@ -116,59 +116,74 @@ async def launch(
         seccomp_program: The filter.
         host_uid: Whom to become first. None: nobody else.
         timeout: Seconds.
+        confinement: Its limits.
 
     Raises:
         BootFailedError: With what bubblewrap or the agent complained about. Nothing of
             the sandbox is left.
     """
     complaints, complaints_writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    for end in (ours, theirs):
-        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SOCKET_BUFFER_BYTES)
-    # The kernel then says which process each message comes from.
-    ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+    # Bubblewrap does nothing before it has read its options to their end.
+    options_reader, options_writer = os.pipe2(os.O_CLOEXEC)
+    ours, theirs = _open_socket_pair()
     try:
         with open(seccomp_program, "rb") as program:  # noqa: PTH123, ASYNC230 - Two pages.
-            process = _start(
-                arguments(theirs.fileno(), program.fileno()),
-                (theirs.fileno(), program.fileno()),
-                complaints_writer,
-                host_uid,
+            passed = (theirs.fileno(), program.fileno())
+            command = arguments(*passed)
+            split = command.index("--")
+            shown = (command[0], "--args", str(options_reader), *command[split:])
+            inherited = (*passed, options_reader)
+            process = await confinement.start(
+                lambda: _start(shown, inherited, complaints_writer, host_uid)
             )
-    except OSError as error:
+        launched = _take_over(process, host_uid)
+    except BaseException as error:
         ours.close()
         os.close(complaints)
-        raise BootFailedError(f"bubblewrap could not be started: {error}") from error
+        os.close(options_writer)
+        if isinstance(error, OSError):
+            raise BootFailedError(f"bubblewrap could not be started: {error}") from error
+        raise
     finally:
         theirs.close()
+        os.close(options_reader)
         os.close(complaints_writer)
     try:
-        launched = _take_over(process, host_uid, ours)
         launched.channel = Channel(
             ours,
             on_event=launched.take_event,
             on_lost=launched.lose,
         )
+        _let_go(options_writer, command[1:split])
         await _wait_for_hello(launched, complaints, timeout)
     finally:
         os.close(complaints)
     return launched
 
 
-def _take_over(
-    process: subprocess.Popen[bytes], host_uid: int | None, ours: socket.socket
-) -> Launched:
+def _open_socket_pair() -> tuple[socket.socket, socket.socket]:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    for end in (ours, theirs):
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SOCKET_BUFFER_BYTES)
+    # The kernel then says which process each message comes from.
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+    return ours, theirs
+
+
+def _take_over(process: subprocess.Popen[bytes], host_uid: int | None) -> Launched:
     try:
         return Launched(process, host_uid)
     except OSError:
-        ours.close()
         process.kill()
         process.wait()
         raise
 
 
 def _start(
-    command: Sequence[str], descriptors: tuple[int, int], complaints: int, host_uid: int | None
+    command: Sequence[str],
+    descriptors: tuple[int, ...],
+    complaints: int,
+    host_uid: int | None,
 ) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         command,
@@ -183,6 +198,16 @@ def _start(
         # Otherwise the sandbox would keep the groups of root.
         extra_groups=None if host_uid is None else [],
     )
+
+
+def _let_go(options_writer: int, options: Sequence[str]) -> None:
+    """Let a process become a sandbox."""
+    # That it has ended, and why, is found out by whoever waits for the agent.
+    with (
+        open(options_writer, "wb", buffering=0) as pipe,
+        contextlib.suppress(BrokenPipeError),
+    ):
+        pipe.write(b"".join(option.encode() + b"\0" for option in options))
 
 
 async def _wait_for_hello(launched: Launched, complaints: int, timeout: float) -> None:

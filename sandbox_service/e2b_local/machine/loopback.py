@@ -1,4 +1,4 @@
-"""Connections to what listens inside a sandbox."""
+"""Connections to what listens inside a sandbox, and from inside to what listens for it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from sandbox_service.e2b_local.machine.model import GuestOSError
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+_ADDRESS: Final = "127.0.0.1"
 _CONNECT_TIMEOUT_SECONDS: Final = 10.0
 
 
@@ -31,8 +32,42 @@ async def connect(begin: Callable[[bool], Awaitable[int]], port: int) -> socket.
     raise ConnectionRefusedError(errno.ECONNREFUSED, f"nothing listens on port {port}")
 
 
+def adopt_listener(descriptor: int, port: int) -> socket.socket:
+    """Take a socket that listens on a port of a sandbox's loopback; see `Guest.listen`.
+
+    Args:
+        descriptor: Owned from now on.
+        port: Where it must listen.
+
+    Raises:
+        OSError: It does not.
+    """
+    listening = _adopt(descriptor)
+    try:
+        listening.setblocking(False)
+        if (
+            listening.getsockopt(socket.SOL_SOCKET, socket.SO_DOMAIN) != socket.AF_INET
+            or listening.type != socket.SOCK_STREAM
+            or not listening.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+            or listening.getsockname() != (_ADDRESS, port)
+        ):
+            raise OSError(errno.EPROTOTYPE, os.strerror(errno.EPROTOTYPE))
+    except BaseException:
+        listening.close()
+        raise
+    return listening
+
+
+def _adopt(descriptor: int) -> socket.socket:
+    try:
+        return socket.socket(fileno=descriptor)
+    except OSError:  # It is no socket.
+        os.close(descriptor)
+        raise
+
+
 async def _finish(descriptor: int) -> socket.socket:
-    connection = socket.socket(fileno=descriptor)
+    connection = _adopt(descriptor)
     try:
         family = connection.getsockopt(socket.SOL_SOCKET, socket.SO_DOMAIN)
         connection.setblocking(False)

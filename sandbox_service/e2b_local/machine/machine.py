@@ -5,21 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import json
 import os
 import platform
 import resource
 import sys
 import uuid
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from sandbox_service.e2b_local.machine import bubblewrap, seccomp
+from sandbox_service.e2b_local.machine import bubblewrap, keeping, seccomp
 from sandbox_service.e2b_local.machine.advice import explain
-from sandbox_service.e2b_local.machine.archives import ROOTS, TMP
 from sandbox_service.e2b_local.machine.guest import Guest
 from sandbox_service.e2b_local.machine.launch import launch
+from sandbox_service.e2b_local.machine.limits import Limiter
 from sandbox_service.e2b_local.machine.model import (
     BootFailedError,
     BootSpec,
@@ -27,43 +24,31 @@ from sandbox_service.e2b_local.machine.model import (
     IsolationUnavailableError,
     MachineConfig,
 )
+from sandbox_service.e2b_local.machine.places import Place
+from sandbox_service.e2b_local.machine.roots import Roots
 from sandbox_service.e2b_local.machine.staging import (
     InstanceFolder,
     choose_interpreter,
     link_python,
-    remove_tree,
 )
-from sandbox_service.e2b_local.machine.uids import UidPool
+from sandbox_service.e2b_local.machine.uids import UidPool, claim_for_images
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Iterable, Mapping
+
+    from sandbox_service.e2b_local.machine.model import Image, Strength
 
 TIER_OWN_USER: Final = "bwrap-userns"
 TIER_HOST_UID: Final = "bwrap-host-uid"
-
-_SAVED: Final = "saved.tar"
-"""In a shelved sandbox's own folder: what it had in memory file systems."""
-
-
-@dataclass(slots=True)
-class _Place:
-    """What a sandbox keeps between two boots.
-
-    Attributes:
-        path: Its own folder on the host.
-        uid: Whom the host takes it for. None: the server's own user.
-        kept: Whether it stays when the processes end.
-    """
-
-    path: Path
-    uid: int | None
-    kept: bool = False
 
 
 class Machine:
     """Boots sandboxes on this machine and owns them.
 
-    A sandbox sees the host's `/usr`, so what is installed there answers inside: `node`,
-    `npm`, `git`, and both `python` and `python3` in any case. What somebody keeps in a
-    home (`~/.nvm`, `~/.pyenv`) does not. `sudo` and `su` are stand-ins that change the name
-    a command runs under.
+    A sandbox stands on an image, a root filesystem of its own, or sees the host's `/usr`. In
+    the latter what is installed there answers inside: `node`, `npm`, `git`, and both `python`
+    and `python3` in any case. What somebody keeps in a home (`~/.nvm`, `~/.pyenv`) does not.
+    `sudo` and `su` are stand-ins that change the name a command runs under.
 
     Attributes:
         tier: How they are isolated. `bwrap-userns`: unprivileged bubblewrap under the
@@ -80,27 +65,22 @@ class Machine:
         folder: InstanceFolder,
         layout: bubblewrap.Layout,
         uids: UidPool | None,
+        limiter: Limiter,
     ) -> None:
         self.tier = TIER_OWN_USER if uids is None else TIER_HOST_UID
         self.bwrap = layout.bwrap
         self.snapshots_dir = folder.path / "snapshots"
         self._config = config
         self._folder = folder
-        self._layout = layout
+        self._roots = Roots(config, folder, layout)
+        self._memory_roots = keeping.memory_roots(config)
         self._uids = uids
+        self._limiter = limiter
         self._guests: dict[str, Guest] = {}
-        self._places: dict[str, _Place] = {}
-        self._shelved: dict[str, _Place] = {}
+        self._places: dict[str, Place] = {}
+        self._shelved: dict[str, Place] = {}
         self._booting: dict[str, asyncio.Future[None]] = {}
         self._closed = False
-        self._limits = json.dumps(
-            {
-                "RLIMIT_NPROC": config.process_limit,
-                "RLIMIT_NOFILE": config.open_files_limit,
-                "RLIMIT_FSIZE": config.file_size_limit_bytes,
-                "RLIMIT_CORE": 0,
-            }
-        )
 
     @classmethod
     async def start(cls, config: MachineConfig) -> Machine:
@@ -115,12 +95,15 @@ class Machine:
         raise_open_files_limit()
         _check_platform()
         folder = await asyncio.to_thread(InstanceFolder.create, config.state_dir)
-        uids = None
+        uids = limiter = None
         try:
             if os.geteuid() == 0:
                 uids = UidPool.claim(config.uid_lock_dir)
-            return await cls._probe(config, folder, uids)
+            limiter = await asyncio.to_thread(Limiter, config, folder.path)
+            return await cls._probe(config, folder, uids, limiter)
         except BaseException:
+            if limiter is not None:
+                await limiter.close()
             if uids is not None:
                 uids.close()
             await asyncio.to_thread(folder.remove)
@@ -128,7 +111,11 @@ class Machine:
 
     @classmethod
     async def _probe(
-        cls, config: MachineConfig, folder: InstanceFolder, uids: UidPool | None
+        cls,
+        config: MachineConfig,
+        folder: InstanceFolder,
+        uids: UidPool | None,
+        limiter: Limiter,
     ) -> Machine:
         guest_dir = folder.write_guest_files()
         chosen = choose_interpreter(config.python)
@@ -140,7 +127,7 @@ class Machine:
             try:
                 program = folder.stage_bubblewrap(candidate)
                 layout = bubblewrap.look_at_host(program, guest_dir, python)
-                machine = cls(config, folder, layout, uids)
+                machine = cls(config, folder, layout, uids, limiter)
                 guest = await machine.boot("probe", BootSpec())
                 await guest.kill()
             except (BootFailedError, OSError) as error:
@@ -149,8 +136,49 @@ class Machine:
             return machine
         raise explain(failures)
 
+    @property
+    def limits(self) -> Mapping[str, Strength]:
+        """How well the limits of `BootSpec` hold: memory, processes, cpu, disk, open_files."""
+        return self._limiter.strengths
+
+    @property
+    def limits_detail(self) -> str:
+        """The same in a line for people, and what keeps them."""
+        return self._limiter.detail
+
+    @property
+    def disk_low(self) -> bool:
+        """Whether the host needs what its disk has left, so that nothing new should begin."""
+        return self._limiter.disk_low
+
+    @property
+    def image_owners(self) -> range:
+        """Uids that images may belong to. Empty: they belong to this process' user.
+
+        Raises:
+            IsolationUnavailableError: This process is root, and there are none.
+        """
+        return range(0) if self._uids is None else claim_for_images()
+
+    async def prepare_images(self, images: Iterable[Image]) -> None:
+        """Make ready for sandboxes of images, and boot each image for a moment.
+
+        Raises:
+            IsolationUnavailableError: No sandbox could be made of them, and why.
+        """
+        await self._roots.prepare_images()
+        for image in images:
+            try:
+                guest = await self.boot("probe", BootSpec(image=image))
+            except BootFailedError as error:
+                raise explain([(f"an image in {image.root.parent}", str(error))]) from error
+            await guest.kill()
+
     async def boot(self, sandbox_id: str, spec: BootSpec | None = None) -> Guest:
         """Start a sandbox, a new one or one that was shelved.
+
+        One on an image needs `prepare_images` before, and a shelved one starts on what it
+        stood on before, whatever the spec says.
 
         Raises:
             BootFailedError: It did not start. Nothing of a new one is left; a shelved one
@@ -174,50 +202,64 @@ class Machine:
         return guest
 
     async def _boot_new(self, sandbox_id: str, spec: BootSpec) -> Guest:
-        uid = None if self._uids is None else self._uids.take()
-        place = _Place(self._folder.path / "sandboxes" / sandbox_id, uid)
+        image, archive = spec.image, spec.archive_fd
+        if image is not None:
+            uid = image.owner
+        else:
+            uid = None if self._uids is None else self._uids.take()
+        place = Place(self._folder.path / "sandboxes" / sandbox_id, uid, image)
         try:
-            make_folders(place.path, uid)
+            place.make()
+            if image is not None and archive is not None:
+                await keeping.unpack(archive, place)
         except OSError as error:
             await self._clean_up(sandbox_id, place)
             raise BootFailedError(f"the host refused: {error}") from error
-        return await self._boot(sandbox_id, spec, place)
-
-    async def _boot_again(self, sandbox_id: str, spec: BootSpec, place: _Place) -> Guest:
-        guest = await self._boot(sandbox_id, spec, place)
-        saved = place.path / _SAVED
-        try:
-            with open(saved, "rb") as archive:  # noqa: PTH123, ASYNC230 - Opened, not read.
-                await guest.unpack(archive.fileno(), roots=self._volatile)
-            saved.unlink()
-        except (GuestLostError, OSError) as error:
-            await guest.kill()
-            raise BootFailedError(f"what it had in memory is not restored: {error}") from error
         except BaseException:
-            await guest.kill()
+            await self._clean_up(sandbox_id, place)
             raise
+        if image is not None and archive is not None:
+            return await self._boot_again(sandbox_id, spec, place)
+        guest = await self._boot(sandbox_id, spec, place)
+        if archive is not None:
+            await self._fill(guest, guest.unpack(archive))
+        return guest
+
+    async def _boot_again(self, sandbox_id: str, spec: BootSpec, place: Place) -> Guest:
+        guest = await self._boot(sandbox_id, spec, place)
+        await self._fill(guest, keeping.restore(guest, place, self._memory_roots))
         place.kept = False
         return guest
 
-    async def _boot(self, sandbox_id: str, spec: BootSpec, place: _Place) -> Guest:
+    async def _fill(self, guest: Guest, filling: Awaitable[None]) -> None:
+        """Wait until a sandbox that has just booted has its files, or end it."""
+        try:
+            await filling
+        except (GuestLostError, OSError) as error:
+            await guest.kill()
+            raise BootFailedError(f"its files could not be restored: {error}") from error
+        except BaseException:
+            await guest.kill()
+            raise
+
+    async def _boot(self, sandbox_id: str, spec: BootSpec, place: Place) -> Guest:
         boot_id = str(uuid.uuid4())
         clean_up = functools.partial(self._clean_up, sandbox_id, place)
+        # No group ever has the name of another, which may not be gone yet.
+        name = f"{sandbox_id}-{boot_id[:8]}"
         try:
-            write_boot_id(place.path, boot_id)
-            launched = await launch(
-                lambda control_fd, seccomp_fd: bubblewrap.build_arguments(
-                    self._layout,
-                    self._config,
-                    spec,
-                    place.path,
-                    control_fd,
-                    seccomp_fd,
-                    self._limits,
-                ),
-                self._layout.guest_dir / "seccomp.bpf",
-                place.uid,
-                self._config.boot_timeout_seconds,
-            )
+            place.make_ready(boot_id)
+            async with contextlib.AsyncExitStack() as undo:
+                confinement = self._limiter.confine(name, spec.limits, place.path)
+                undo.push_async_callback(confinement.end)
+                launched = await launch(
+                    self._roots.command_of(place, spec, confinement.told),
+                    self._roots.filter_of(place),
+                    place.uid,
+                    self._config.boot_timeout_seconds,
+                    confinement,
+                )
+                undo.pop_all()
         except OSError as error:
             await clean_up()
             raise BootFailedError(f"the host refused: {error}") from error
@@ -225,7 +267,7 @@ class Machine:
             await clean_up()
             raise
         self._places[sandbox_id] = place
-        return Guest(sandbox_id, boot_id, launched, clean_up)
+        return Guest(sandbox_id, boot_id, launched, clean_up, confinement, place.layer)
 
     async def shelve(self, sandbox_id: str) -> None:
         """End a sandbox's processes and keep its files, until `boot` or `discard`.
@@ -241,22 +283,35 @@ class Machine:
         if guest is None:
             raise ValueError(f"sandbox {sandbox_id} does not run")
         place = self._places[sandbox_id]
-        saved = place.path / _SAVED
         async with guest.programs_stopped():
-            try:
-                # Nobody but this process' user may read it.
-                descriptor = os.open(saved, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-                try:
-                    await guest.pack(descriptor, roots=self._volatile)
-                finally:
-                    os.close(descriptor)
-            except BaseException:
-                saved.unlink(missing_ok=True)
-                raise
+            await keeping.save(guest, place, self._memory_roots)
             if guest.ended.done():
                 raise GuestLostError(guest.ended.result())
             place.kept = True
             await guest.kill("it was shelved")
+
+    async def archive(self, sandbox_id: str, writer_fd: int) -> None:
+        """Write all files of a sandbox, for others to begin with.
+
+        Its programs stand still meanwhile. One on the host's files must run for that, or
+        be frozen; one on an image may be shelved.
+
+        Args:
+            sandbox_id: Whose.
+            writer_fd: Open for writing on a regular file of the host, not for appending.
+
+        Raises:
+            GuestOSError: As `Guest.pack`. What was written is worthless then.
+            GuestLostError: It has died, or was never there.
+        """
+        guest = self._guests.get(sandbox_id)
+        if guest is not None:
+            await keeping.copy(guest, self._places[sandbox_id], writer_fd, self._memory_roots)
+            return
+        place = self._shelved.get(sandbox_id)
+        if place is None or place.image is None:
+            raise GuestLostError(f"sandbox {sandbox_id} does not run")
+        await keeping.copy_shelved(place, writer_fd)
 
     async def discard(self, sandbox_id: str) -> None:
         """Remove a shelved sandbox for good. None of that id is fine."""
@@ -272,44 +327,21 @@ class Machine:
             await asyncio.wait(self._booting.values())
         await asyncio.gather(*(guest.kill() for guest in list(self._guests.values())))
         self._shelved.clear()
+        await self._limiter.close()
         await asyncio.to_thread(self._folder.remove)
         if self._uids is not None:
             self._uids.close()
 
-    @property
-    def _volatile(self) -> tuple[str, ...]:
-        """The folders of a sandbox that are memory."""
-        return (TMP,) if self._config.home_size_bytes is None else ROOTS
-
-    async def _clean_up(self, sandbox_id: str, place: _Place) -> None:
+    async def _clean_up(self, sandbox_id: str, place: Place) -> None:
         self._places.pop(sandbox_id, None)
         if place.kept:
             self._guests.pop(sandbox_id, None)
             self._shelved[sandbox_id] = place
             return
-        await asyncio.to_thread(remove_tree, place.path)
+        await asyncio.to_thread(place.remove)
         self._guests.pop(sandbox_id, None)
-        if place.uid is not None and self._uids is not None:
+        if place.image is None and place.uid is not None and self._uids is not None:
             self._uids.give_back(place.uid)
-
-
-def make_folders(path: Path, owner: int | None) -> None:
-    """Make a sandbox's own folders, open to its user alone."""
-    path.mkdir(mode=0o700)
-    for name, _ in bubblewrap.WRITABLE:
-        (path / name).mkdir(mode=0o755)
-        if owner is not None:
-            os.chown(path / name, owner, owner)
-    if owner is not None:
-        os.chown(path, owner, owner)
-
-
-def write_boot_id(path: Path, boot_id: str) -> None:
-    """Write the file that a sandbox sees as the id of its boot."""
-    file = path / bubblewrap.BOOT_ID
-    file.unlink(missing_ok=True)  # Of the boot before; even its owner may not write to it.
-    file.write_text(f"{boot_id}\n")
-    file.chmod(0o444)
 
 
 def raise_open_files_limit() -> tuple[int, int]:

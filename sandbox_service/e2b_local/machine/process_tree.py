@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 _TICKS_PER_SECOND: Final = os.sysconf("SC_CLK_TCK")
-_PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
+PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +19,14 @@ class TreeUsage:
     cpu_seconds: float
     memory_rss_bytes: int
     process_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A process; pids are given out again, but not with the same start."""
+
+    pid: int
+    started: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +51,16 @@ class ProcessStatus:
 def measure_tree(root_pid: int) -> TreeUsage:
     """Add up a process and its descendants. All zero when it is gone."""
     ticks = pages = count = 0
+    for _, status in read_tree(root_pid):
+        ticks += status.ticks
+        pages += status.pages
+        count += 1
+    return TreeUsage(ticks / _TICKS_PER_SECOND, pages * PAGE_BYTES, count)
+
+
+def read_tree(root_pid: int) -> list[tuple[Process, ProcessStatus]]:
+    """Look at a process and its descendants, parents before their children."""
+    found = []
     pending = [root_pid]
     while pending:
         pid = pending.pop()
@@ -50,10 +69,8 @@ def measure_tree(root_pid: int) -> TreeUsage:
             pending += find_children(pid)
         except (OSError, ValueError):
             continue  # It ended in the meantime.
-        ticks += status.ticks
-        pages += status.pages
-        count += 1
-    return TreeUsage(ticks / _TICKS_PER_SECOND, pages * _PAGE_BYTES, count)
+        found.append((Process(pid, status.started), status))
+    return found
 
 
 def read_status(path: str) -> ProcessStatus:
@@ -99,6 +116,63 @@ def find_children(pid: int) -> list[int]:
     return found
 
 
+def identify(pid: int) -> Process:
+    """Name whoever has a pid now, for good. Nobody: a process that never was."""
+    try:
+        return Process(pid, read_status(f"/proc/{pid}/stat").started)
+    except (OSError, ValueError):
+        return Process(pid, -1)
+
+
+def child_processes(parent: Process) -> list[Process]:
+    """The children of a process, none of them somebody else's."""
+    found = []
+    try:
+        for pid in find_children(parent.pid):
+            try:
+                status = read_status(f"/proc/{pid}/stat")
+            except (OSError, ValueError):
+                continue
+            if status.parent == parent.pid:  # Else the next round finds it elsewhere.
+                found.append(Process(pid, status.started))
+        # Was it the parent all the time, or has another got its pid?
+        if read_status(f"/proc/{parent.pid}/stat").started != parent.started:
+            return []
+    except (OSError, ValueError):
+        return []
+    return found
+
+
+def send_signal(process: Process, number: signal.Signals, parents: set[int] | None = None) -> bool:
+    """Signal a process, and never another that has got its pid.
+
+    Args:
+        process: To whom.
+        number: The signal.
+        parents: It must still be a child of one of these. None: of anybody.
+
+    Returns:
+        False: it is gone.
+    """
+    try:
+        descriptor = os.pidfd_open(process.pid)
+    except ProcessLookupError:
+        return False
+    try:
+        # Looked at again now that the descriptor holds on to whoever has the pid.
+        status = read_status(f"/proc/{process.pid}/stat")
+        if status.started != process.started:
+            return False
+        if parents is not None and status.parent not in parents:
+            return False
+        signal.pidfd_send_signal(descriptor, number)
+    except (ProcessLookupError, FileNotFoundError, ValueError):
+        return False
+    finally:
+        os.close(descriptor)
+    return True
+
+
 def read_memory_total() -> int:
     """The host's memory in bytes."""
-    return os.sysconf("SC_PHYS_PAGES") * _PAGE_BYTES
+    return os.sysconf("SC_PHYS_PAGES") * PAGE_BYTES

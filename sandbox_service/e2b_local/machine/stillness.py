@@ -20,6 +20,9 @@ class Freezer(Protocol):
     def hold(self, level: Level) -> None:
         """Hold as much as that still; see `SignalFreezer.hold`."""
 
+    def kill_programs(self) -> None:
+        """Kill all but pid 1; see `SignalFreezer.kill_programs`."""
+
 
 class Stillness:
     """Everyone's wishes for one sandbox, and what becomes of them.
@@ -81,6 +84,30 @@ class Stillness:
         finally:
             if entered:
                 await _to_the_end(self._leave(waker=entered[0]))
+
+    async def kill_programs(self) -> None:
+        """Kill everything but the agent.
+
+        Raises:
+            GuestOSError: EBUSY: not everything could be killed.
+        """
+        await _to_the_end(self._kill_programs())
+
+    async def _kill_programs(self) -> None:
+        async with self._lock:
+            if self._closed:
+                return
+            # Whoever starts a program meanwhile waits, or that would be killed with the rest.
+            self._holds += 1
+            self._released.clear()
+            try:
+                if self._level is Level.RUNNING:
+                    await self._settle()
+                await asyncio.to_thread(self._freezer.kill_programs)
+            except RestlessError as error:
+                raise GuestOSError(errno.EBUSY, str(error)) from error
+            finally:
+                self._count_out(waker=False)
 
     def close(self) -> None:
         """The sandbox has died: nothing is held any more, and nobody needs to wait."""

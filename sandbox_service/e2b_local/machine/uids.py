@@ -57,6 +57,41 @@ def _has_account(uid: int) -> bool:
     return True
 
 
+def image_block(uid_map: list[range], gid_map: list[range]) -> range:
+    """The uids that images belong to, the same for every server: none of the pools' own.
+
+    Returns:
+        The last block of the first range that exists here. Empty: there is none.
+    """
+    blocks = list(find_blocks(uid_map, gid_map))
+    first = next((wanted for wanted in _RANGES if blocks and blocks[0].start in wanted), range(0))
+    return next((block for block in reversed(blocks) if block.start in first), range(0))
+
+
+def claim_for_images() -> range:
+    """Return the block of uids that images belong to here.
+
+    Raises:
+        IsolationUnavailableError: There is none.
+    """
+    block = image_block(*_own_maps())
+    if not block:
+        raise _no_uids("root filesystems of templates")
+    return block
+
+
+def _no_uids(whom: str) -> IsolationUnavailableError:
+    return IsolationUnavailableError(
+        f"No host uids are free to give to {whom}.",
+        "Run as an ordinary user, or in a container with more uids mapped (65,536 will do).",
+    )
+
+
+def _own_maps() -> tuple[list[range], list[range]]:
+    uids, gids = (read_map(Path(f"/proc/self/{kind}_map").read_text()) for kind in ("uid", "gid"))
+    return uids, gids
+
+
 class UidPool:
     """A block of uids that no other server uses while this one lives."""
 
@@ -75,10 +110,13 @@ class UidPool:
             IsolationUnavailableError: There is none, or the locks cannot be kept.
         """
         folder = lock_dir or DEFAULT_LOCK_DIR
-        maps = [read_map(Path(f"/proc/self/{kind}_map").read_text()) for kind in ("uid", "gid")]
+        maps = _own_maps()
+        kept = image_block(*maps)
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            for block in find_blocks(maps[0], maps[1]):
+            for block in find_blocks(*maps):
+                if block == kept:
+                    continue
                 lock = _try_lock(folder / f"uids-{block.start}.lock")
                 if lock is not None:
                     return cls(block, lock)
@@ -88,10 +126,7 @@ class UidPool:
                 f"cannot be used: {error.strerror}.",
                 "Make it writable for root, or run as an ordinary user.",
             ) from error
-        raise IsolationUnavailableError(
-            "No host uids are free to give to sandboxes.",
-            "Run as an ordinary user, or in a container with more uids mapped (65,536 will do).",
-        )
+        raise _no_uids("sandboxes")
 
     def take(self) -> int:
         """Take a uid that is nobody's.

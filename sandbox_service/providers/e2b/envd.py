@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from sandbox_service.domain.errors import BackendError, BackendUnavailableError, SandboxEndedError
+from sandbox_service.domain.exec_errors import TooManyExecsError
 from sandbox_service.domain.execs import PtySize, Stream
 from sandbox_service.providers.e2b.errors import translated
 from sandbox_service.providers.e2b.sdk import (
@@ -177,6 +178,7 @@ async def run_bash(
 
     Raises:
         BackendUnavailableError: It took longer than `timeout_s`.
+        TooManyExecsError: The sandbox has no room for another process.
         SandboxError: It could not be run.
     """
     config = process_pb.ProcessConfig(cmd="/bin/bash", args=list(arguments))
@@ -200,6 +202,8 @@ async def run_bash(
         # The client library turns a cancellation into an error of its own.
         if limit.expired():
             raise BackendUnavailableError("A command in the sandbox took too long.") from error
+        if isinstance(error, ConnectError) and error.code is Code.RESOURCE_EXHAUSTED:
+            raise TooManyExecsError("The sandbox has as many processes as it may.") from error
         raise await domain_error(error, connection) from error
     finally:
         await events.aclose()

@@ -66,7 +66,10 @@ look() {
 # Each process gets the signal once; those of the group all at the same moment.
 send() {
   if [ "${group[$2]}" = 0 ] || [ -n "$3" ]; then
-    [ -z "${found[$2]}" ] || kill -s "$1" ${found[$2]}
+    [ -n "${found[$2]}" ] || return
+    # One after the other: no shell among them has time to remark on the first.
+    [ "$1" != KILL ] || kill -s STOP ${found[$2]}
+    kill -s "$1" ${found[$2]}
   else
     kill -s "$1" -- "-${group[$2]}"
     [ -z "${outside[$2]}" ] || kill -s "$1" ${outside[$2]}

@@ -72,7 +72,8 @@ async def test_nothing_moves_while_paused(sdk):
     sandbox = await sdk.create()
     await counting(sandbox)
     await sandbox.commands.run(
-        "(while :; do date +%s%N > /tmp/.clock; mv /tmp/.clock /tmp/clock; sleep 0.01; done)"
+        "date +%s%N > /tmp/clock;"
+        " (while :; do date +%s%N > /tmp/.clock; mv /tmp/.clock /tmp/clock; sleep 0.01; done)"
         " >/dev/null 2>&1 &"
     )
     await sandbox.pause()

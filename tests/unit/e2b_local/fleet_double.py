@@ -56,14 +56,6 @@ class FakeGuest:
     async def usage(self, *, disk_max_age_seconds):
         raise GuestLostError("not measured here")
 
-    async def pack(self, descriptor):
-        await self._do()
-        os.write(descriptor, self.files)
-
-    async def unpack(self, descriptor):
-        await self._do()
-        self.files = os.pread(descriptor, 1024, 0)
-
     def die(self, cause):
         if not self.ended.done():
             self.ended.set_result(cause)
@@ -77,16 +69,21 @@ class FakeMachine:
     def __init__(self, folder):
         self.snapshots_dir = folder
         self.boots = []
+        self.specs = {}
         self.guests = {}
         self.shelf = {}
         self.refusal = None
+        self.disk_low = False
 
     async def boot(self, sandbox_id, spec):
         if self.refusal is not None:
             raise self.refusal
         guest = FakeGuest(self, sandbox_id)
         guest.files = self.shelf.pop(sandbox_id, b"")
+        if spec.archive_fd is not None:
+            guest.files = os.pread(spec.archive_fd, 1024, 0)
         self.boots.append(sandbox_id)
+        self.specs[sandbox_id] = spec
         self.guests[sandbox_id] = guest
         return guest
 
@@ -95,6 +92,11 @@ class FakeMachine:
         await guest._do()
         self.shelf[sandbox_id] = guest.files
         await guest.kill()
+
+    async def archive(self, sandbox_id, descriptor):
+        guest = self.guests[sandbox_id]
+        await guest._do()
+        os.write(descriptor, guest.files)
 
     async def discard(self, sandbox_id):
         self.shelf.pop(sandbox_id, None)

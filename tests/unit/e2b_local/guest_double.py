@@ -20,6 +20,7 @@ class GuestDouble:
     def __init__(self, root):
         self.root = root
         self.frozen = False
+        self.disk_full = False
 
     def inside(self, path):
         if self.frozen:

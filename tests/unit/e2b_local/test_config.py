@@ -65,3 +65,18 @@ def test_a_missing_templates_file_is_named(tmp_path):
 def test_the_key_is_not_shown(tmp_path):
     """Settings are logged at start."""
     assert "hidden" not in repr(LocalConfig(state_dir=tmp_path, api_key="hidden"))
+
+
+def test_a_root_filesystem_is_named_from_the_folder_of_the_file(tmp_path):
+    """Wherever the backend is started."""
+    path = tmp_path / "templates.json"
+    path.write_text('{"a": {"rootfs": "a.tar"}, "b": {"rootfs": "/srv/b"}, "c": {}}')
+    templates = load_templates(path)
+
+    assert templates["a"].rootfs == tmp_path / "a.tar"
+    assert templates["b"].rootfs.as_posix() == "/srv/b"
+    assert templates["c"].rootfs is None
+    for wrong in ('""', "7", "[]"):
+        path.write_text(f'{{"a": {{"rootfs": {wrong}}}}}')
+        with pytest.raises(ConfigError, match="rootfs"):
+            load_templates(path)

@@ -28,7 +28,19 @@ def test_output_written_by_hand_is_what_the_generated_code_writes(data, stream):
 
 
 @pytest.mark.parametrize("codec", [JSON, PROTO], ids=["json", "proto"])
-@pytest.mark.parametrize("data", [b"nope", b"[]", b'{"process":3}'])
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"nope",
+        b"[]",
+        b'{"process":3}',
+        b'{"process":{"pid":-1}}',
+        b"[" * 100_000,
+        b'{"process":' + b"[" * 100_000,
+        b'{"process":{"tag":' + b'{"a":' * 100_000,
+    ],
+    ids=["no JSON", "a list", "a number", "out of range", "deep", "deep below", "deep objects"],
+)
 def test_bytes_that_are_no_message_are_the_callers_fault(codec, data):
     """A parser's exception must not become a 500."""
     with pytest.raises(ConnectError) as caught:

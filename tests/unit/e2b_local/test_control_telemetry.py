@@ -13,7 +13,7 @@ from e2b.api.client.models import (
 )
 
 from sandbox_service.e2b_local.config import LocalConfig, Template
-from sandbox_service.e2b_local.control import ControlPlane
+from sandbox_service.e2b_local.control import ControlApi, ControlPlane
 from sandbox_service.e2b_local.fleet.activity import Activities
 from sandbox_service.e2b_local.fleet.metering import Sample
 from sandbox_service.e2b_local.fleet.store import SandboxRecord, SandboxStore
@@ -101,7 +101,7 @@ def fleet(clock):
 
 @pytest.fixture
 def ask(fleet, tmp_path):
-    plane = ControlPlane(fleet, LocalConfig(state_dir=tmp_path), "sbx.localhost:1")
+    plane = ControlApi(ControlPlane(fleet, LocalConfig(state_dir=tmp_path), "sbx.localhost:1"))
 
     async def ask(target, method="GET"):
         exchange, wire = exchange_of(method, target)

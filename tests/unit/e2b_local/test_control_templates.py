@@ -21,7 +21,7 @@ from e2b.api.client.models import (
 
 from sandbox_service.e2b_local.config import LocalConfig
 from sandbox_service.e2b_local.config import Template as LocalTemplate
-from sandbox_service.e2b_local.control import ControlPlane
+from sandbox_service.e2b_local.control import ControlApi, ControlPlane
 from sandbox_service.e2b_local.control.unsupported import ROUTES as UNSUPPORTED
 from sandbox_service.e2b_local.fleet.store import SandboxStore
 from tests.unit.e2b_local.wire_double import exchange_of
@@ -43,7 +43,7 @@ def ask(tmp_path):
     config = LocalConfig(state_dir=tmp_path, templates=templates)
     snapshots = SimpleNamespace(find=lambda wanted: SNAPSHOT if wanted.name == "kept" else None)
     fleet = SimpleNamespace(store=SandboxStore(lambda: START), snapshots=snapshots)
-    plane = ControlPlane(fleet, config, "sbx.localhost:1")
+    plane = ControlApi(ControlPlane(fleet, config, "sbx.localhost:1"))
 
     async def ask(target, method="GET", body=b""):
         exchange, wire = exchange_of(method, target, body)

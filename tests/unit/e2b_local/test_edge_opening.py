@@ -72,6 +72,8 @@ def test_a_tunnel_leads_where_it_says(line, place):
         b"CONNECT a: HTTP/1.1",
         b"CONNECT a:0 HTTP/1.1",
         b"CONNECT a:65536 HTTP/1.1",
+        b"CONNECT a:000001999 HTTP/1.1",
+        b"CONNECT a:000001" + b"9" * 5000 + b" HTTP/1.1",
         b"CONNECT a:1\xc2\xb2 HTTP/1.1",
         b"CONNECT :443 HTTP/1.1",
         b"CONNECT [::1:443 HTTP/1.1",

@@ -12,7 +12,7 @@ from sandbox_service.e2b_local.fleet.life import (
 )
 from sandbox_service.e2b_local.fleet.snapshots import Reference
 from sandbox_service.e2b_local.fleet.store import SandboxRecord
-from sandbox_service.e2b_local.machine import BootFailedError, GuestOSError
+from sandbox_service.e2b_local.machine import GuestOSError
 from tests.unit.e2b_local.fleet_double import make, until
 
 # Quota
@@ -68,6 +68,39 @@ async def test_a_snapshot_is_taken_in_every_state(fleet, machine, tmp_path, paus
     assert sandbox.guest.files == b"kept"
 
 
+async def test_a_shelved_sandbox_that_cannot_be_put_back_is_held_with_its_processes(
+    fleet, machine, monkeypatch
+):
+    """Its disk has filled while a snapshot was taken; nothing of it is lost."""
+    sandbox = await make(fleet)
+    sandbox.guest.files = b"kept"
+    await fleet.pause("ia", memory=False)
+
+    async def refuse(sandbox_id):
+        raise GuestOSError(28, "no space")
+
+    monkeypatch.setattr(machine, "shelve", refuse)
+    snapshot = await fleet.snapshot("ia")
+
+    assert snapshot.path.read_bytes() == b"kept"
+    assert fleet.store.get("ia").state == "paused"
+    assert sandbox.guest.frozen
+    assert await fleet.connect("ia", 30)
+    assert fleet.get("ia") is sandbox
+    assert (sandbox.guest.files, sandbox.guest.frozen) == (b"kept", False)
+    # Of the guest that runs, not of the one that was put away.
+    sandbox.guest.die("it fell over")
+    await until(lambda: fleet.store.get("ia") is None)
+
+
+async def test_a_host_without_room_for_a_file_is_an_answer(fleet, tmp_path):
+    """Whoever asks is told so, and the log tells of no bug."""
+    await make(fleet)
+    tmp_path.rmdir()
+    with pytest.raises(GuestOSError):
+        await fleet.snapshot("ia")
+
+
 async def test_a_snapshot_that_fails_leaves_nothing(fleet, tmp_path):
     """A full disk stays full otherwise."""
     sandbox = await make(fleet)
@@ -106,23 +139,3 @@ async def test_forks_have_the_files_and_each_ends_on_its_own(fleet, machine, tmp
     await fleet.pause("ia")
     with pytest.raises(AlreadyPausedError):
         await fleet.fork("ia", 1, 30)
-
-
-async def test_a_sandbox_whose_first_files_cannot_be_unpacked_does_not_start(fleet, machine):
-    """It would look as if it had them."""
-    await make(fleet)
-    snapshot = await fleet.snapshot("ia")
-    record = fleet.store.get("ia").fork(1000.0, 30)
-    real = machine.boot
-
-    async def boot(sandbox_id, spec):
-        guest = await real(sandbox_id, spec)
-        guest.refusal = GuestOSError(28, "no space")
-        return guest
-
-    machine.boot = boot
-    with pytest.raises(BootFailedError):
-        await fleet.create(record, snapshot.path)
-
-    assert machine.guests[record.sandbox_id].ended.done()
-    assert fleet.store.get(record.sandbox_id) is None

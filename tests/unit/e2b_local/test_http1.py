@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 
 import pytest
@@ -303,17 +304,54 @@ async def test_a_response_that_was_left_unfinished_cuts_the_connection():
 
 @pytest.mark.parametrize(
     "request_bytes",
-    [b"nonsense\r\n\r\n", b"GET / HTTP/1.1\r\nX: " + b"y" * 70_000 + b"\r\n\r\n"],
-    ids=["no HTTP", "endless head"],
+    [
+        b"nonsense\r\n\r\n",
+        b"GET / HTTP/1.1\r\nX: " + b"y" * 70_000 + b"\r\n\r\n",
+        b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nhello\r\n",
+        b"POST / HTTP/1.1\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
+        b"POST / HTTP/1.1\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+        b"POST / HTTP/1.1\r\nTransfer-Encoding: identity\r\nTransfer-Encoding: chunked\r\n\r\n"
+        b"0\r\n\r\n",
+        b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    ],
+    ids=["no HTTP", "endless head", "no size", "unknown", "two codings", "two fields", "1.0"],
 )
 async def test_what_is_no_request_is_refused_and_closed(request_bytes):
-    """Neither may keep memory or the connection."""
+    """None may keep memory or the connection, nor end elsewhere for a program behind us."""
     connection, transport = connect(echo)
     connection.data_received(request_bytes)
     await settle()
 
-    assert transport.sent.startswith(b"HTTP/1.1 400")
+    head, _, body = transport.sent.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400")
+    assert json.loads(body)["code"] == 400
     assert transport.closed
+
+
+async def test_nonsense_behind_a_request_is_not_mixed_with_its_answer():
+    """The client would take the refusal for a part of it."""
+
+    async def handler(exchange):
+        exchange.start(200, length=10, first=b"some")
+        await asyncio.get_running_loop().create_future()
+
+    connection, transport = connect(handler)
+    connection.data_received(GET)
+    await settle()
+    connection.data_received(b"nonsense\r\n\r\n")
+
+    assert b"HTTP/1.1 400" not in transport.sent
+    assert transport.closed
+    connection.abort()
+
+
+async def test_nothing_is_written_to_a_connection_that_closes():
+    """Asyncio would complain of each such write in the log."""
+    connection, transport = connect(echo)
+    transport.close()
+    connection.send(b"late")
+
+    assert transport.sent == b""
 
 
 async def test_a_client_that_waits_to_send_is_told_to_go_on():

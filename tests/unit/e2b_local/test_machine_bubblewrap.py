@@ -14,6 +14,9 @@ from sandbox_service.e2b_local.machine.bubblewrap import (
     find_candidates,
     look_at_host,
 )
+from sandbox_service.e2b_local.machine.limits import AgentLimits
+
+LIMITS = AgentLimits("{}", {"/sys/fs/cgroup/memory": Path("/groups/one")})
 
 
 @pytest.fixture
@@ -34,7 +37,7 @@ def command(host: Path, **settings) -> list[str]:
     layout = look_at_host(Path("/opt/bwrap"), Path("/state/guest"), python, root=host)
     config = MachineConfig(state_dir=Path("/state"), **settings)
     spec = BootSpec(hostname="box")
-    return build_arguments(layout, config, spec, Path("/state/one"), 7, 9, "{}")
+    return build_arguments(layout, config, spec, Path("/state/one"), 7, 9, LIMITS)
 
 
 def pairs(arguments: list[str], option: str, count: int = 2) -> list[tuple[str, ...]]:
@@ -83,6 +86,7 @@ def test_every_memory_file_system_has_a_size(host):
     assert sized == {
         "/tmp": "11",
         "/dev/shm": "12",
+        "/sys": "65536",
         **{path: "13" for _, path in WRITABLE},
     }
     assert len(pairs(arguments, "--tmpfs", 1)) == len(sized)
@@ -147,6 +151,15 @@ def test_the_agent_is_told_its_socket_and_its_limits(host):
     assert program[-2:] == ["7", "{}"]
     assert pairs(arguments, "--seccomp", 1) == [("9",)]
     assert pairs(arguments, "--hostname", 1) == [("box",)]
+
+
+def test_limits_are_shown_and_nobody_can_write_to_them(host):
+    """The group of a sandbox may belong to the very user that its programs are."""
+    arguments = command(host)
+
+    assert ("/groups/one", "/sys/fs/cgroup/memory") in pairs(arguments, "--ro-bind")
+    assert ("/sys",) in pairs(arguments, "--remount-ro", 1)
+    assert not [one for one in pairs(arguments, "--bind") if one[1].startswith("/sys")]
 
 
 def test_a_named_bubblewrap_is_the_only_candidate(tmp_path):

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sandbox_service.e2b_local.machine import freezer
+from sandbox_service.e2b_local.machine import freezer, process_tree
 from sandbox_service.e2b_local.machine.freezer import Level, RestlessError, SignalFreezer
 from sandbox_service.e2b_local.machine.process_tree import find_children, read_status
 
@@ -179,14 +179,14 @@ def test_a_level_that_fails_leaves_the_one_before(monkeypatch):
 def test_a_pid_that_was_given_out_again_is_not_hit(grown):
     """Between two looks a process may end, and its pid go to anybody on the host."""
     started = read_status(f"/proc/{grown.root}/stat").started
-    same, other = (freezer._Process(grown.root, began) for began in (started, started - 1))
+    same, other = (process_tree.Process(grown.root, began) for began in (started, started - 1))
 
-    assert not freezer._send(other, signal.SIGKILL)
-    assert not freezer._send(same, signal.SIGKILL, {1})  # It has other parents by now.
+    assert not process_tree.send_signal(other, signal.SIGKILL)
+    assert not process_tree.send_signal(same, signal.SIGKILL, {1})  # It has other parents by now.
     assert grown.process.poll() is None
-    assert freezer._send(same, signal.SIGKILL, {os.getpid()})
+    assert process_tree.send_signal(same, signal.SIGKILL, {os.getpid()})
     grown.process.wait()
-    assert not freezer._send(same, signal.SIGKILL)
+    assert not process_tree.send_signal(same, signal.SIGKILL)
 
 
 def test_a_dead_tree_is_held_without_a_word():
@@ -195,3 +195,71 @@ def test_a_dead_tree_is_held_without_a_word():
         holder = SignalFreezer(tree.root)
     for level in (Level.FROZEN, Level.PROGRAMS_STOPPED, Level.RUNNING):
         holder.hold(level)
+
+
+class Ice:
+    """A control group's freezer, as far as one can be had without one."""
+
+    def __init__(self, *, works: bool = True) -> None:
+        self.frozen = False
+        self.thaws = 0
+        self.works = works
+
+    def set_frozen(self, wanted: bool) -> None:
+        if not self.works:
+            raise OSError
+        self.thaws += self.frozen and not wanted
+        self.frozen = wanted
+
+    def is_frozen(self) -> bool:
+        return self.frozen
+
+
+@pytest.mark.parametrize("works", [True, False])
+def test_a_group_helps_where_signals_come_too_late_and_is_let_go_of_at_once(monkeypatch, works):
+    """What version 1 has frozen cannot be killed, so nothing may stay frozen by it."""
+    monkeypatch.setattr(freezer, "_HELP_SECONDS", -1.0)
+    monkeypatch.setattr(freezer, "_PATIENCE_SECONDS", 5.0)
+    ice = Ice(works=works)
+    with Grown(GROW, "(False, [(False, [(False, [])]), (True, [])])", count=4) as tree:
+        before = tree.settle(1)
+        holder = SignalFreezer(tree.root, ice)
+        holder.hold(Level.FROZEN)
+        assert set(tree.states().values()) == {"T"}
+        assert (ice.thaws, ice.frozen) == (int(works), False)
+        holder.hold(Level.RUNNING)
+
+        assert tree.settle(1) == before
+
+
+def test_a_fork_bomb_is_killed_and_its_first_process_is_not():
+    """Its disk is full, and somebody may want to see why."""
+    bomb = FORK.replace("os._exit(0)", "pass")
+    nested = f"import os\nif os.fork() == 0:\n    exec({bomb!r})\nos.write(1, b'x')\nos.wait()"
+    with Grown(nested, count=2) as tree:
+        SignalFreezer(tree.root).kill_programs()
+        left = [state for pid, state in tree.states().items() if pid != tree.root]
+
+        assert set(left) <= {"Z"}
+
+
+@pytest.mark.parametrize("level", list(Level))
+def test_who_is_held_still_is_killed_too(level):
+    """And whoever is spared is held as before."""
+    with Grown(GROW, "(False, [(False, []), (True, [])])", count=3) as tree:
+        tree.settle(1)
+        holder = SignalFreezer(tree.root)
+        holder.hold(level)
+        holder.kill_programs()
+        states = tree.states()
+        assert states.pop(tree.root) == ("T" if level is Level.FROZEN else "S")
+        assert set(states.values()) <= {"Z"}
+        holder.hold(Level.RUNNING)
+
+        assert tree.states()[tree.root] == "S"
+
+
+def test_killing_the_dead_is_done_at_once():
+    with Grown(GROW, "(False, [])") as tree:
+        holder = SignalFreezer(tree.root)
+    holder.kill_programs()

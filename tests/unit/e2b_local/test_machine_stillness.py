@@ -153,3 +153,39 @@ async def test_who_waits_for_programs_hears_of_the_end():
 
     assert not stillness.holding
     assert not stillness.frozen
+
+
+async def test_nobody_starts_a_program_while_the_others_are_killed():
+    """It would be killed with them, and its caller would wonder why."""
+    held = []
+
+    class KillingFreezer(RecordingFreezer):
+        def kill_programs(self) -> None:
+            held.append(stillness.holding)
+
+    stillness = Stillness(KillingFreezer(), settle)
+    await stillness.kill_programs()
+
+    assert held == [True]
+    assert not stillness.holding
+    await asyncio.wait_for(stillness.wait_until_released(), 1)
+
+
+async def test_programs_that_cannot_be_killed_are_told():
+    class HelplessFreezer(RecordingFreezer):
+        def kill_programs(self) -> None:
+            raise RestlessError("too many")
+
+    stillness = Stillness(HelplessFreezer(), settle)
+    with pytest.raises(GuestOSError) as caught:
+        await stillness.kill_programs()
+
+    assert caught.value.errno == errno.EBUSY
+    assert not stillness.holding
+
+
+async def test_the_dead_have_no_programs():
+    stillness = Stillness(RecordingFreezer(), settle)
+    stillness.close()
+
+    await stillness.kill_programs()

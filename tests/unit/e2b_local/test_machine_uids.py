@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from sandbox_service.e2b_local.machine import BootFailedError
-from sandbox_service.e2b_local.machine.uids import UidPool, find_blocks, read_map
+from sandbox_service.e2b_local.machine import BootFailedError, IsolationUnavailableError, uids
+from sandbox_service.e2b_local.machine.uids import (
+    UidPool,
+    claim_for_images,
+    find_blocks,
+    image_block,
+    read_map,
+)
 
 WHOLE = "         0          0 4294967295\n"
 CONTAINER = "         0     100000      65536\n"
@@ -56,3 +62,29 @@ def test_uids_are_used_again_and_never_twice_at_once():
 
     assert {first, second} == {5, 6}
     assert pool.take() == first
+
+
+@pytest.mark.parametrize(("text", "start"), [(WHOLE, 2_999_000), (CONTAINER, 59_000)])
+def test_images_have_a_block_of_their_own(text, start):
+    """The same for every server, for they share images."""
+    assert image_block(read_map(text), read_map(text)) == range(start, start + 1000)
+
+
+def test_sandboxes_never_get_a_uid_of_images(tmp_path, monkeypatch):
+    """One on the host's files could write to an image; rather there is none."""
+    only = [range(2_999_000, 3_000_000)]
+    monkeypatch.setattr(uids, "_own_maps", lambda: (only, only))
+
+    assert claim_for_images() == only[0]
+    with pytest.raises(IsolationUnavailableError, match="sandboxes"):
+        UidPool.claim(tmp_path)
+
+
+def test_a_namespace_of_one_user_has_no_images(monkeypatch):
+    """The user is told to be an ordinary one."""
+    one = read_map(ONE_USER)
+    monkeypatch.setattr(uids, "_own_maps", lambda: (one, one))
+    with pytest.raises(IsolationUnavailableError, match="root filesystems") as caught:
+        claim_for_images()
+
+    assert "ordinary user" in caught.value.fix

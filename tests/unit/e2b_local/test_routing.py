@@ -80,6 +80,8 @@ def test_headers_mean_nothing_elsewhere(host):
         ({"E2b_Sandbox_Id": ID, "E2b_Sandbox_Port": "0"}, "Invalid sandbox port"),
         ({"E2b_Sandbox_Id": ID, "E2b_Sandbox_Port": "65536"}, "Invalid sandbox port"),
         ({"E2b_Sandbox_Id": ID, "E2b_Sandbox_Port": "٣"}, "Invalid sandbox port"),
+        ({"E2b_Sandbox_Id": ID, "E2b_Sandbox_Port": "0000019"}, "Invalid sandbox port"),
+        ({"E2b_Sandbox_Id": ID, "E2b_Sandbox_Port": "000001" + "9" * 5000}, "Invalid sandbox port"),
         ({"E2b_Sandbox_Id": "../../etc", "E2b_Sandbox_Port": "80"}, "Invalid sandbox ID"),
         ({"E2b_Sandbox_Id": "SBX", "E2b_Sandbox_Port": "80"}, "Invalid sandbox ID"),
     ],
@@ -95,6 +97,8 @@ def test_half_a_route_is_refused_and_not_guessed(fields, message):
     [
         (f"99999-{ID}.sbx.localhost", "Invalid sandbox port"),
         (f"0-{ID}.e2b.app", "Invalid sandbox port"),
+        (f"000001999-{ID}.e2b.app", "Invalid sandbox port"),
+        (f"3000-{ID}.e2b.app:000001{'9' * 5000}", "Invalid sandbox port"),
         (f"abcd-{ID}.sbx.localhost", "Invalid sandbox port"),
         (f"{ID}.sbx.localhost", "Invalid host"),
         ("3000-.sbx.localhost", "Invalid sandbox ID"),

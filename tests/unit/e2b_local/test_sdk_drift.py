@@ -10,7 +10,7 @@ from e2b.api import pool_idle_timeout
 
 from sandbox_service.e2b_local.envd import connect
 from sandbox_service.e2b_local.envd.service import Envd
-from sandbox_service.e2b_local.http1.connection import IDLE_TIMEOUT_SECONDS
+from sandbox_service.e2b_local.http1.server import IDLE_TIMEOUT_SECONDS
 from tests.unit.e2b_local import sdk_interface
 from tests.unit.e2b_local.wire_double import exchange_of
 

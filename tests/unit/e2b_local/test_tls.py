@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
+import socket
 import ssl
 import threading
 from datetime import UTC, datetime, timedelta
@@ -14,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from sandbox_service.e2b_local.config import ConfigError
 from sandbox_service.e2b_local.edge import prepare_tls
+from sandbox_service.e2b_local.http1 import Server
 
 DOMAIN = "sbx.localhost"
 
@@ -188,3 +192,29 @@ def test_a_folder_that_cannot_be_used_is_told(tmp_path):
     (tmp_path / DOMAIN).write_text("a file")
     with pytest.raises(ConfigError, match=str(tmp_path / DOMAIN)):
         prepare_tls(tmp_path, DOMAIN)
+
+
+async def test_a_handshake_that_fails_leaves_no_garbage(tmp_path):
+    """A quarter of a megabyte each would wait for the collector."""
+
+    async def unused(exchange):
+        raise AssertionError
+
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    server, tls = Server(unused), prepare_tls(tmp_path, DOMAIN).context
+    gc.collect()
+    gc.disable()
+    try:
+        theirs.send(b"\x16\x03\x01")
+        theirs.close()
+        with pytest.raises(ConnectionResetError):
+            await server.adopt(ours, tls=tls)
+        # The transport lets go on the loop's next turn.
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        left = [one for one in gc.get_objects() if type(one) is asyncio.sslproto.SSLProtocol]
+    finally:
+        gc.enable()
+
+    assert left == []

@@ -56,3 +56,22 @@ def test_a_file_that_is_not_there_is_told(tmp_path):
     """No traceback for a wrong path."""
     with pytest.raises(CatalogueError, match="cannot be read"):
         YamlCatalogue.load(tmp_path / "none.yaml")
+
+
+def test_a_root_filesystem_is_named_from_the_folder_of_the_file(tmp_path):
+    """Both can be moved together; only the embedded backend looks at it."""
+    path = tmp_path / "catalogue.yaml"
+    path.write_text(GOOD.replace("cpu: 4,", "cpu: 4, rootfs: ruby.tar,"))
+
+    assert YamlCatalogue.load(path).roots == {"abc123": tmp_path / "ruby.tar"}
+    path.write_text(GOOD.replace("cpu: 4,", "cpu: 4, rootfs: /srv/ruby,"))
+    assert YamlCatalogue.load(path).roots["abc123"].as_posix() == "/srv/ruby"
+    path.write_text(GOOD)
+    assert YamlCatalogue.load(path).roots == {}
+
+
+def test_templates_of_one_id_have_one_root():
+    """The backend knows only the id."""
+    second = "  other: {id: abc123, cpu: 1, memory_mib: 1, rootfs: other.tar}\n"
+    with pytest.raises(CatalogueError, match="differ in rootfs"):
+        YamlCatalogue(GOOD + second, "my.yaml")

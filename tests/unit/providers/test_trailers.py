@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from sandbox_service.providers.e2b.supervisor import new_nonce
@@ -137,6 +137,7 @@ def test_a_trailer_tells_the_time_and_whether_memory_ran_out():
 @given(output=_output, noise=_output, places=st.lists(st.integers(0, 900)), spooled=st.booleans())
 def test_a_spooled_stream_begins_behind_the_opening(output, noise, places, spooled):
     """What a login profile wrote has no place in the spool; elsewhere it is output as ever."""
+    assume(_mark(b"") not in noise + output)
     scanner = TrailerScanner(_NONCE, opening=True, spooled=spooled)
     data = noise + b"\x1e" + _NONCE + b"=ok\x1e" + output + _mark(b"3:0:0\x1e")
 

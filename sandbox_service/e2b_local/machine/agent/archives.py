@@ -15,6 +15,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+OWN_PROGRAM = "SANDBOX_TAR"
+"""Variable of the agent with a command for `tar`, in words, where the sandbox has none or
+another than the host's."""
+
 PROGRAMS = ("/usr/bin/tar", "/bin/tar")
 COMMON = ("--xattrs", "--xattrs-include=user.*", "--numeric-owner", "--file=-", "--directory=/")
 PACK = (
@@ -75,13 +79,14 @@ def run_tar(arguments: tuple[str, ...], place: int, archive: int, timeout: float
     Raises:
         OSError: With what it said, and the errno that this tells of.
     """
-    program = next((path for path in PROGRAMS if os.access(path, os.X_OK)), None)
-    if program is None:
+    own = os.environ.get(OWN_PROGRAM, "").split()
+    command = own or [path for path in PROGRAMS if os.access(path, os.X_OK)][:1]
+    if not command:
         raise OSError(errno.ENOENT, "there is no tar in the sandbox")
     complaints, complaints_writer = os.pipe2(os.O_CLOEXEC)
     pid = os.posix_spawn(
-        program,
-        [program, *arguments],
+        command[0],
+        [*command, *arguments],
         {"LC_ALL": "C", "PATH": "/usr/bin:/bin"},
         file_actions=[
             (os.POSIX_SPAWN_DUP2, archive, place),

@@ -158,8 +158,11 @@ def change_mode(question: dict[str, Any]) -> object:
 
 
 def measure_disk(_question: dict[str, Any]) -> object:
-    """Add up the blocks of everything writable; a hard link counts once."""
-    used, seen, pending = 0, set(), list(DISK_ROOTS)
+    """Add up the blocks of everything writable; a hard link counts once.
+
+    Homes that are no mounts of their own are part of a layer, which the server measures.
+    """
+    used, seen, pending = 0, set(), [root for root in DISK_ROOTS if os.path.ismount(root)]
     while pending:
         try:
             with os.scandir(pending.pop()) as entries:
@@ -177,7 +180,7 @@ def measure_disk(_question: dict[str, Any]) -> object:
     for root in MEMORY_ROOTS:
         system = os.statvfs(root)
         used += (system.f_blocks - system.f_bfree) * system.f_frsize
-    home = os.statvfs(DISK_ROOTS[0])
+    home = os.statvfs(DISK_ROOTS[0] if os.path.isdir(DISK_ROOTS[0]) else "/")
     return {"used": used, "total": home.f_blocks * home.f_frsize}
 
 

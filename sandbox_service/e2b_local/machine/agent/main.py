@@ -31,6 +31,8 @@ SIGKILL = 9
 SIGCHLD = 17
 SIGSTOP = 19
 
+LISTEN_BACKLOG = 64
+
 ARCHIVES = ("pack", "unpack")
 
 OOM_SCORE_OF_PROGRAMS = 500
@@ -290,6 +292,19 @@ class Agent:
         if number not in (0, errno.EINPROGRESS):
             raise OSError(number, os.strerror(number))
 
+    def do_listen(self, question: dict[str, Any], _got: list[int], out: list[int]) -> None:
+        """Listen on this sandbox's loopback for somebody else; the socket goes out."""
+        kind = _socket.SOCK_STREAM | _socket.SOCK_NONBLOCK | _socket.SOCK_CLOEXEC
+        listening = _socket.socket(_socket.AF_INET, kind)
+        try:
+            listening.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
+            listening.bind(("127.0.0.1", question["port"]))
+            listening.listen(LISTEN_BACKLOG)
+        except OSError:
+            listening.close()
+            raise
+        out.append(listening.detach())
+
 
 def forbid_inspection() -> None:
     """Make this process one that no other of the same uid can trace or read."""
@@ -316,7 +331,9 @@ def main(arguments: list[str]) -> None:
     # Before the process becomes uninspectable: afterwards even it cannot open this.
     oom_score = os.open("/proc/self/oom_score_adj", os.O_RDWR | os.O_CLOEXEC)
     forbid_inspection()
-    for name, value in decode_json(arguments[1]).items():
+    limits = decode_json(arguments[1])
+    os.nice(limits.pop("nice", 0))
+    for name, value in limits.items():
         which = getattr(resource, name)
         hard = resource.getrlimit(which)[1]
         limit = value if hard == resource.RLIM_INFINITY else min(value, hard)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from sandbox_service.e2b_local.control.routing import ApiError, Route, send_json
+from sandbox_service.e2b_local.control.routing import ApiError, Route
 from sandbox_service.e2b_local.faults.errors import RuleExistsError, RulesError
-from sandbox_service.e2b_local.http1 import BodyTooLargeError
+from sandbox_service.e2b_local.http1 import BodyTooLargeError, send_json
 
 if TYPE_CHECKING:
-    from sandbox_service.e2b_local.control.api import ControlPlane
+    from sandbox_service.e2b_local.control.plane import ControlPlane
     from sandbox_service.e2b_local.control.routing import Match
     from sandbox_service.e2b_local.faults.injector import FaultInjector
     from sandbox_service.e2b_local.http1 import Exchange
