@@ -293,10 +293,11 @@ class RunningExec:
         """Wait for the end that the backend reports after a kill; not for ever."""
         patience = _ROUNDS_AFTER_KILL
         while not self._reading.done():
-            before = self._result.produced
+            before, held = self._result.produced, self.journal.full
             await asyncio.wait({self._reading}, timeout=_END_AFTER_KILL_S)
-            # While a reader takes its time over what was written, so do we.
-            if self.journal.full or self.disconnect_time is not None:
+            # While a reader takes its time over what was written, so do we; it may have
+            # made room just now.
+            if held or self.journal.full or self.disconnect_time is not None:
                 patience = _ROUNDS_AFTER_KILL
                 continue
             patience -= 1

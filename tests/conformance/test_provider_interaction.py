@@ -208,7 +208,8 @@ async def test_many_kills_at_once_end_all_of_them(box: Box):
     ended = await asyncio.gather(*(finished(process) for process in programs))
 
     assert left == [[]] * 100
-    assert {ran.end.signal for ran in ended} <= {"TERM", "KILL"}
+    # A shell may see its child killed before it sees its own signal.
+    assert all(it.end.signal in ("TERM", "KILL") or it.end.exit_code == 143 for it in ended)
     assert await _runs(box, "sleep 3456", times=0)
 
 

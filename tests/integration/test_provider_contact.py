@@ -72,6 +72,7 @@ async def box(backend: LocalBackend) -> AsyncIterator[Box]:
     info = BackendInfo(
         kind="embedded",
         isolation_tier="any",
+        isolation_detail="any",
         survives_restart=False,
         internet=False,
         internet_denial=True,
