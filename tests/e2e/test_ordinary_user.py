@@ -121,6 +121,15 @@ def test_tests_of_exec_pass_as_an_ordinary_user(
     assert " passed" in shown
 
 
+def test_no_way_out_is_open_to_an_ordinary_users_sandboxes(
+    ordinary_user: pwd.struct_passwd, project: Path
+) -> None:
+    """What holds them is not root's: without it, everything has to be refused as well."""
+    shown = _make(ordinary_user, project, "test", "ARGS=-q tests/integration/test_escapes.py")
+    assert " passed" in shown
+    assert "skipped" not in shown
+
+
 @pytest.mark.needs("mmdebstrap")
 def test_an_ordinary_user_installs_packages_in_sandboxes(
     ordinary_user: pwd.struct_passwd, project: Path

@@ -87,7 +87,7 @@ _SHARED: Final[Mapping[str, int]] = {
 
 # fmt: off
 _X86_64: Final[Mapping[str, int]] = {
-    "ioctl": 16, "socket": 41, "clone": 56, "syslog": 103, "uselib": 134,
+    "ioctl": 16, "socket": 41, "socketpair": 53, "clone": 56, "syslog": 103, "uselib": 134,
     "personality": 135, "ustat": 136, "sysfs": 139, "vhangup": 153, "modify_ldt": 154,
     "pivot_root": 155, "_sysctl": 156, "chroot": 161, "acct": 163, "settimeofday": 164,
     "mount": 165, "umount2": 166, "swapon": 167, "swapoff": 168, "reboot": 169,
@@ -103,8 +103,9 @@ _AARCH64: Final[Mapping[str, int]] = {
     "nfsservctl": 42, "chroot": 51, "vhangup": 58, "quotactl": 60, "acct": 89,
     "personality": 92, "unshare": 97, "kexec_load": 104, "init_module": 105,
     "delete_module": 106, "clock_settime": 112, "syslog": 116, "reboot": 142,
-    "settimeofday": 170, "socket": 198, "add_key": 217, "request_key": 218, "keyctl": 219,
-    "clone": 220, "swapon": 224, "swapoff": 225, "migrate_pages": 238, "move_pages": 239,
+    "settimeofday": 170, "socket": 198, "socketpair": 199, "add_key": 217,
+    "request_key": 218, "keyctl": 219, "clone": 220, "swapon": 224, "swapoff": 225,
+    "migrate_pages": 238, "move_pages": 239,
     "perf_event_open": 241, "fanotify_init": 262, "open_by_handle_at": 265,
     "clock_adjtime": 266, "setns": 268, "kcmp": 272, "finit_module": 273, "bpf": 280,
     "userfaultfd": 282, "kexec_file_load": 294, **_SHARED,
@@ -173,7 +174,9 @@ def _instructions(architecture: Architecture) -> Iterator[tuple[int, int, int, i
     yield from _judge(calls["ioctl"], 1, _JUMP_EQUAL, _TERMINAL_INJECTIONS, denied, ALLOW)
     yield from _judge(calls["personality"], 0, _JUMP_EQUAL, _PERSONALITIES, ALLOW, denied)
     no_family = fail_with(errno.EAFNOSUPPORT)
-    yield from _judge(calls["socket"], 0, _JUMP_EQUAL, _SOCKET_FAMILIES, ALLOW, no_family)
+    # The kernel makes both sockets of a pair before it asks whether the family knows pairs.
+    for name in ("socket", "socketpair"):
+        yield from _judge(calls[name], 0, _JUMP_EQUAL, _SOCKET_FAMILIES, ALLOW, no_family)
     yield (_RETURN, 0, 0, ALLOW)
 
 

@@ -91,10 +91,11 @@ def test_sockets_of_the_network_namespace_are_allowed(machine, family, allowed):
 
 
 @both
+@pytest.mark.parametrize("name", ["socket", "socketpair"])
 @pytest.mark.parametrize("family", [40, 38, 17, 44])
-def test_sockets_that_leave_the_network_namespace_are_refused(machine, family):
+def test_sockets_that_leave_the_network_namespace_are_refused(machine, family, name):
     """A vsock reaches the hypervisor; ALG, PACKET and XDP are kernel attack surface."""
-    number = seccomp.ARCHITECTURES[machine].calls["socket"]
+    number = seccomp.ARCHITECTURES[machine].calls[name]
 
     assert judge(machine, number, family) == seccomp.fail_with(errno.EAFNOSUPPORT)
 
