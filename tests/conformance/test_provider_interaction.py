@@ -254,6 +254,21 @@ async def test_memory_that_did_not_run_out_is_never_blamed(box: Box):
     assert [it.end.oom for it in (killed, number, child)] == [False, False, False]
 
 
+async def test_memory_that_ran_out_is_told_where_it_can_be_seen(own_box: Box):
+    """The kernel counts whom it killed for it; a sandbox may not be shown that count."""
+    counted = await own_box.run(
+        ShellCommand("grep -qs oom_kill /sys/fs/cgroup/memory{.events,/memory.oom_control}")
+    )
+    if counted.end.exit_code != 0:
+        pytest.skip("this backend does not let a sandbox see it")
+
+    hog = await own_box.run(ShellCommand("tr '\\0' x </dev/zero | tail -n 1"))
+    after = await own_box.run(ShellCommand("exit 137"))
+
+    assert (hog.end.exit_code, hog.end.oom) == (137, True)
+    assert (after.end.exit_code, after.end.oom) == (137, False)
+
+
 async def _runs(box: Box, command: str, times: int = 1) -> bool:
     ran = await box.run(Argv(("pgrep", "-c", "-x", "-f", command)))
     return int(ran.stdout) == times
