@@ -256,7 +256,8 @@ def test_who_is_held_still_is_killed_too(level):
         assert set(states.values()) <= {"Z"}
         holder.hold(Level.RUNNING)
 
-        assert tree.states()[tree.root] == "S"
+        # Going on: at work or asleep, but not stopped.
+        assert tree.states()[tree.root] in {"R", "S"}
 
 
 def test_killing_the_dead_is_done_at_once():
