@@ -204,24 +204,26 @@ async def _serve(
         acceptor.listen(listening)
         fleet.begin()
         logger.info("serving on %s, isolation tier %s", url, machine.tier)
-        announce(
-            {
-                "ready": True,
-                "port": port,
-                "url": url,
-                "domain": domain,
-                "tier": machine.tier,
-                "limits": dict(machine.limits),
-                "limits_detail": machine.limits_detail,
-                "pid": os.getpid(),
-            }
-        )
+        announce(_ready_status(machine, port, url, domain))
         await stop.wait()
     finally:
         _force_end_later()
         await acceptor.close()
         await server.close()
         await fleet.close()
+
+
+def _ready_status(machine: Machine, port: int, url: str, domain: str) -> dict[str, Any]:
+    return {
+        "ready": True,
+        "port": port,
+        "url": url,
+        "domain": domain,
+        "tier": machine.tier,
+        "limits": dict(machine.limits),
+        "limits_detail": machine.limits_detail,
+        "pid": os.getpid(),
+    }
 
 
 def _bind(port: int) -> socket.socket:

@@ -18,6 +18,13 @@ class Metrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
+        self._add_calls(registry)
+        self._add_sandboxes(registry)
+        self._add_execs(registry)
+        self._add_policy(registry)
+        self._add_syncs_and_backend(registry)
+
+    def _add_calls(self, registry: CollectorRegistry) -> None:
         call = names.GRPC_LABELS
         self.grpc_started = Counter(
             names.GRPC_STARTED, "Calls that began.", call, registry=registry
@@ -41,6 +48,8 @@ class Metrics:
         self.errors = Counter(
             names.ERRORS, "Failed calls by the reason told.", ("reason",), registry=registry
         )
+
+    def _add_sandboxes(self, registry: CollectorRegistry) -> None:
         self.sandboxes = Gauge(
             names.SANDBOXES, "Sandboxes of this instance by state.", ("state",), registry=registry
         )
@@ -57,6 +66,8 @@ class Metrics:
             buckets=_CALL_BUCKETS,
             registry=registry,
         )
+
+    def _add_execs(self, registry: CollectorRegistry) -> None:
         self.execs_running = Gauge(names.EXECS_RUNNING, "Execs that run.", registry=registry)
         self.execs_ended = Counter(
             names.EXECS_ENDED, "Execs that ended.", ("cause", "fault"), registry=registry
@@ -67,6 +78,8 @@ class Metrics:
         self.exec_journal_bytes = Gauge(
             names.EXEC_JOURNAL_BYTES, "Output kept for readers.", registry=registry
         )
+
+    def _add_policy(self, registry: CollectorRegistry) -> None:
         self.policy_verdicts = Counter(
             names.POLICY_VERDICTS,
             "Programs that the code policy saw.",
@@ -85,6 +98,8 @@ class Metrics:
             buckets=_CALL_BUCKETS,
             registry=registry,
         )
+
+    def _add_syncs_and_backend(self, registry: CollectorRegistry) -> None:
         self.synced_bytes = Counter(
             names.SYNCED_BYTES, "Bytes of files received.", registry=registry
         )
