@@ -86,7 +86,12 @@ class Started:
         )
         cmd, args, env = supervisor.command_line(spec, b"0" * 24)
         process = subprocess.Popen(
-            [cmd, *args], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, env=env, cwd=self._home
+            # As envd starts programs: what the tests ignore, as under nohup, bash could not trap.
+            ["/usr/bin/env", "--default-signal", cmd, *args],
+            stdout=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
+            env=env,
+            cwd=self._home,
         )
         self._running.append(process)
         assert process.stdout is not None
