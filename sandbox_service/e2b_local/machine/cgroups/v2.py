@@ -1,7 +1,8 @@
 """Control groups of version 2: one tree, a part of which systemd can lend to a user.
 
-The unit tests use folders that look like the kernel's; those with real sandboxes use the
-version that the host has. To put a sandbox into its group costs some ten milliseconds at
+The unit tests use folders that look like the kernel's; what needs no controller is also
+tried on the kernel's own tree; tests with real sandboxes use the version that the host has.
+To put a sandbox into its group costs some ten milliseconds at
 its start, for which the kernel waits.
 """
 
