@@ -2,8 +2,8 @@
 
 The unit tests use folders that look like the kernel's; what needs no controller is also
 tried on the kernel's own tree; tests with real sandboxes use the version that the host has.
-To put a sandbox into its group costs some ten milliseconds at
-its start, for which the kernel waits.
+To put a sandbox into its group costs some ten milliseconds at its start, for which the
+kernel waits.
 """
 
 from __future__ import annotations
