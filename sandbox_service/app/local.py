@@ -8,18 +8,17 @@ import os
 import shlex
 import shutil
 import sys
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Any, Final
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
 from sandbox_service.app import local_exports
+from sandbox_service.app import local_options as options
 from sandbox_service.app.settings import default_state_dir, images_dir
 
-_DEFAULT_PORT: Final = 50080
 _EXIT_NO_BACKEND: Final = 1
 _EXIT_CANNOT_START: Final = 2
 # A line with \b keeps the lines below it as they are.
@@ -44,76 +43,26 @@ All sandboxes end when it ends.
 _err = Console(stderr=True, soft_wrap=True)
 
 
-class LogLevel(StrEnum):
-    """What is logged, and what is worse than it."""
-
-    DEBUG = "debug"
-    INFO = "info"
-    WARNING = "warning"
-    ERROR = "error"
-
-
-class Egress(StrEnum):
-    """How sandboxes reach the network: not at all, or through a proxy."""
-
-    NONE = "none"
-    PROXY = "proxy"
-
-
 def local(
     *,
-    port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 takes any free one.")
-    ] = _DEFAULT_PORT,
-    domain: Annotated[str, typer.Option(help="Domain of preview URLs.")] = "sbx.localhost",
-    state_dir: Annotated[
-        Path | None, typer.Option(help="Folder for its state; certificates are kept in it.")
-    ] = None,
-    bwrap: Annotated[Path | None, typer.Option(help="The bubblewrap to use.")] = None,
-    limits: Annotated[
-        Literal["auto", "watch", "off"],
-        typer.Option(help="What keeps sandboxes to their memory, CPU and disk."),
-    ] = "auto",
-    templates: Annotated[
-        Path | None, typer.Option(help="JSON file with the templates to offer.")
-    ] = None,
-    max_sandboxes: Annotated[
-        int | None, typer.Option(min=1, help="How many may run at once; any number if not given.")
-    ] = None,
-    egress: Annotated[
-        Egress, typer.Option(envvar="SANDBOX_LOCAL_EGRESS", help="The way out of sandboxes.")
-    ] = Egress.NONE,
-    egress_allow: Annotated[
-        str,
-        typer.Option(
-            envvar="SANDBOX_LOCAL_EGRESS_ALLOW",
-            help="Hosts, *.example.com or networks that they may reach, comma-separated; *: any"
-            " public host. Empty: the registries of PyPI, npm and Debian.",
-        ),
-    ] = "",
-    egress_ports: Annotated[
-        str, typer.Option(envvar="SANDBOX_LOCAL_EGRESS_PORTS", help="On which ports.")
-    ] = "80,443",
-    egress_private: Annotated[
-        str,
-        typer.Option(
-            envvar="SANDBOX_LOCAL_EGRESS_PRIVATE",
-            help="Networks that are not public and may be reached all the same.",
-        ),
-    ] = "",
-    faults: Annotated[
-        bool, typer.Option("--faults", help="Let /local/faults make things go wrong.")
-    ] = False,
-    faults_file: Annotated[
-        Path | None, typer.Option(help="JSON file with the faults to begin with.")
-    ] = None,
-    log_level: Annotated[LogLevel, typer.Option(help="What is logged.")] = LogLevel.WARNING,
-    env: Annotated[
-        bool, typer.Option("--env", help="Print a client's exports for a running one, and end.")
-    ] = False,
-    tls: Annotated[
-        bool, typer.Option("--tls", help="With --env: hosts and TLS as in E2B's cloud.")
-    ] = False,
+    port: options.Port = options.DEFAULT_PORT,
+    domain: options.Domain = "sbx.localhost",
+    state_dir: options.StateDir = None,
+    bwrap: options.Bwrap = None,
+    isolation: options.Isolation = "auto",
+    limits: options.Limits = "auto",
+    templates: options.Templates = None,
+    max_sandboxes: options.MaxSandboxes = None,
+    warm: options.Warm = 2,
+    egress: options.EgressMode = options.Egress.NONE,
+    egress_allow: options.EgressAllow = "",
+    egress_ports: options.EgressPorts = "80,443",
+    egress_private: options.EgressPrivate = "",
+    faults: options.Faults = False,
+    faults_file: options.FaultsFile = None,
+    log_level: options.Level = options.LogLevel.WARNING,
+    env: options.Env = False,
+    tls: options.Tls = False,
 ) -> None:
     """Run the embedded backend alone, or print what a client of a running one needs."""
     if env:
@@ -144,9 +93,11 @@ def local(
         port=port,
         domain=domain,
         bwrap=bwrap,
+        isolation=isolation,
         limits=limits,
         templates=offered or e2b_local.default_templates(),
         max_sandboxes=max_sandboxes,
+        warm_sandboxes=warm,
         egress=way_out,
         faults=faults,
         faults_file=faults_file,
@@ -163,7 +114,8 @@ def _announce(status: dict[str, Any]) -> None:
     if status["ready"]:
         command = f"{_command(status['port'])} --env"
         lines = (
-            f"Ready at {status['url']}, sandboxes isolated by {status['tier']}.",
+            f"Ready at {status['url']}, sandboxes isolated by {status['tier']}"
+            f" ({status['tier_detail']}).",
             f"Limits: {status['limits_detail']}.",
             "For a client of E2B:",
             f'  eval "$({command})"',
@@ -181,7 +133,7 @@ def _command(port: int) -> str:
     program = "sandbox-service"
     if shutil.which(program) is None and Path(sys.argv[0]).name == program:
         program = shlex.quote(sys.argv[0])
-    return f"{program} local" + (f" --port {port}" if port != _DEFAULT_PORT else "")
+    return f"{program} local" + (f" --port {port}" if port != options.DEFAULT_PORT else "")
 
 
 def _print_exports(port: int, *, tls: bool) -> None:

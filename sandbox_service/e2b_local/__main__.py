@@ -12,13 +12,14 @@ from pathlib import Path
 from sandbox_service.e2b_local import lifeline
 from sandbox_service.e2b_local.config import (
     DEFAULT_DOMAIN,
+    DEFAULT_WARM_SANDBOXES,
     ConfigError,
     LocalConfig,
     default_templates,
     load_templates,
 )
 from sandbox_service.e2b_local.egress import read_settings
-from sandbox_service.e2b_local.machine import enter_scope
+from sandbox_service.e2b_local.machine import ISOLATION_MODES, enter_scope
 from sandbox_service.e2b_local.server import EXIT_CANNOT_START, print_status, run
 
 API_KEY_VARIABLE = "SANDBOX_LOCAL_API_KEY"
@@ -42,10 +43,22 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         type=int,
         help="how many may run at the same time; any number, if not given",
     )
+    add(
+        "--warm",
+        type=int,
+        default=DEFAULT_WARM_SANDBOXES,
+        help="sandboxes kept booted for those who will ask; 0: none",
+    )
     add("--egress", default="none", help="none: no way out; proxy: to the hosts allowed")
     add("--egress-allow", default="", help="hosts, *.example.com, networks; *: any public host")
     add("--egress-ports", default="", help="TCP ports; 80,443, if not given")
     add("--egress-private", default="", help="networks, though not public, that are allowed")
+    add(
+        "--isolation",
+        choices=ISOLATION_MODES,
+        default="auto",
+        help="what keeps sandboxes apart; auto: the best that works here",
+    )
     add(
         "--limits",
         choices=["auto", "watch", "off"],
@@ -98,7 +111,9 @@ def main(arguments: list[str]) -> int:
         api_key=options.api_key or api_key,
         templates=templates,
         max_sandboxes=options.max_sandboxes,
+        warm_sandboxes=options.warm,
         egress=egress,
+        isolation=options.isolation,
         limits=options.limits,
         bwrap=options.bwrap,
         faults=options.faults,

@@ -11,9 +11,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sandbox_service.e2b_local.egress import EgressSettings
-    from sandbox_service.e2b_local.machine import LimitsMode
+    from sandbox_service.e2b_local.machine import IsolationMode, LimitsMode
 
 DEFAULT_DOMAIN: Final = "sbx.localhost"
+DEFAULT_WARM_SANDBOXES: Final = 2
 _GIB_IN_MIB: Final = 1024
 
 
@@ -125,6 +126,8 @@ class LocalConfig:
         max_lifetime_seconds: Longest lifetime a client may ask for at once.
         max_sandboxes: How many sandboxes may run at the same time; paused ones do not
             count. None: any number.
+        warm_sandboxes: How many sandboxes are kept booted for those who will ask, of the
+            first template on the host's files and of every other with its sizes.
         max_connections_per_sandbox: Requests under way in one sandbox.
         egress: Where sandboxes may connect to, through a proxy. None: nowhere.
         faults: Whether `/local/faults` may make things go wrong.
@@ -132,6 +135,7 @@ class LocalConfig:
         parent_lifeline: End when the parent process ends, and when standard
             input, a pipe that the parent holds, is closed.
         bwrap: The bubblewrap to use. None: the first that works.
+        isolation: `auto`: the best that works here. A name: that one or none.
         limits: How the sizes of templates are kept, see `MachineConfig.limits`.
         process_limit: Processes and threads in one sandbox.
         tmp_size_bytes: Size of `/tmp` in a sandbox, which is memory.
@@ -145,12 +149,14 @@ class LocalConfig:
     templates: Mapping[str, Template] = field(default_factory=default_templates)
     max_lifetime_seconds: int = 24 * 3600
     max_sandboxes: int | None = None
+    warm_sandboxes: int = DEFAULT_WARM_SANDBOXES
     max_connections_per_sandbox: int = 20_000
     egress: EgressSettings | None = None
     faults: bool = False
     faults_file: Path | None = None
     parent_lifeline: bool = False
     bwrap: Path | None = None
+    isolation: IsolationMode = "auto"
     limits: LimitsMode = "auto"
     process_limit: int = 4096
     tmp_size_bytes: int = 256 * 1024**2

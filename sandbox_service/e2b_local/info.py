@@ -21,6 +21,7 @@ class LocalInfo:
         url: Where plain HTTP is served: the API, and every sandbox by its headers.
         domain: Domain of preview URLs, with its port; for a client that tunnels, E2B's domain.
         tier: What separates sandboxes from one another.
+        tier_detail: The same for people.
         limits: How well each limit holds: `hard`, `soft` or `none`.
         limits_detail: The same for people, and what keeps them.
         version: Of this package.
@@ -36,6 +37,7 @@ class LocalInfo:
     url: str
     domain: str
     tier: str
+    tier_detail: str
     limits: Mapping[str, str]
     limits_detail: str
     version: str

@@ -65,7 +65,8 @@ async def run(
     Args:
         config: Settings.
         announce: Called once: with `ready` true and `port`, `url`, `domain`,
-            `tier`, `limits`, `limits_detail` and `pid`; or with `ready` false, `cause` and `fix`.
+            `tier`, `tier_detail`, `limits`, `limits_detail` and `pid`; or with `ready` false,
+            `cause` and `fix`.
 
     Returns:
         The process's exit code: 0 after an orderly end, 2 when it cannot start.
@@ -74,6 +75,7 @@ async def run(
     _end_on_signals(stop)
     try:
         rules = _load_rules(config)
+        _check_egress(config)
         if config.parent_lifeline:
             _end_with_parent(stop)
         async with contextlib.AsyncExitStack() as undo:
@@ -117,16 +119,30 @@ def _make_faults(fleet: Fleet, rules: list[Rule] | None) -> FaultInjector | None
     return FaultInjector(fleet.kill, rules)
 
 
+def _check_egress(config: LocalConfig) -> None:
+    if config.isolation == "process-unsafe" and config.egress is not None:
+        raise ConfigError(
+            "Sandboxes of the isolation process-unsafe can make no sockets, so no proxy can be "
+            "their way out.",
+            "Choose another isolation, or no egress (SANDBOX_LOCAL_EGRESS=none).",
+        )
+
+
 async def _start_machine(config: LocalConfig) -> Machine:
-    return await Machine.start(
+    machine = await Machine.start(
         MachineConfig(
             state_dir=config.state_dir,
             bwrap=config.bwrap,
+            isolation=config.isolation,
             limits=config.limits,
             process_limit=config.process_limit,
             tmp_size_bytes=config.tmp_size_bytes,
         )
     )
+    if not machine.tier.boundary:
+        # Whatever the log's level.
+        _tell(f"WARNING: isolation {machine.tier.name}: {machine.tier.worth}.")
+    return machine
 
 
 async def _take_images(
@@ -174,7 +190,8 @@ async def _serve(
     info = LocalInfo(
         url=url,
         domain=domain,
-        tier=machine.tier,
+        tier=machine.tier.name,
+        tier_detail=machine.tier.worth,
         limits=machine.limits,
         limits_detail=machine.limits_detail,
         version=__version__,
@@ -203,7 +220,8 @@ async def _serve(
         server.begin()
         acceptor.listen(listening)
         fleet.begin()
-        logger.info("serving on %s, isolation tier %s", url, machine.tier)
+        fleet.keep_warm(config.templates.values(), config.warm_sandboxes)
+        logger.info("serving on %s, isolation %s (%s)", url, machine.tier.name, machine.tier.worth)
         announce(_ready_status(machine, port, url, domain))
         await stop.wait()
     finally:
@@ -219,7 +237,8 @@ def _ready_status(machine: Machine, port: int, url: str, domain: str) -> dict[st
         "port": port,
         "url": url,
         "domain": domain,
-        "tier": machine.tier,
+        "tier": machine.tier.name,
+        "tier_detail": machine.tier.worth,
         "limits": dict(machine.limits),
         "limits_detail": machine.limits_detail,
         "pid": os.getpid(),

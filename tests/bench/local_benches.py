@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Final
@@ -13,6 +13,8 @@ from tests.bench.stack import LocalStack
 
 MB: Final = 1000 * 1000
 _AT_ONCE: Final = 64
+_CREATED_AT_ONCE: Final = 20
+_CREATE_GOAL: Final = 8.0
 _SMALL_BYTES: Final = 5
 _FLOOD_PATH: Final = "/home/user/flood"
 
@@ -125,19 +127,65 @@ def files(stack: LocalStack, sizes: LocalSizes) -> list[Row]:
 
 
 def create(stack: LocalStack, sizes: LocalSizes) -> list[Row]:
-    """From asking for a sandbox until it can be used."""
-    ours, theirs = _walls(stack, sizes, "create", "true", count=sizes.calls)
+    """From asking for a sandbox until it can be used, one after another."""
+    rows = []
+    for client, shown in ((stack.sdk, "one kept ready"), (stack.cold, "none kept ready")):
+        ours: list[float] = []
+        theirs: list[float] = []
+        in_turns(
+            sizes.rounds,
+            lambda _, it=client, to=ours: to.append(_p50(it.do("create", count=sizes.calls))),
+            lambda _, to=theirs: to.append(_p50(stack.plain.do("bare", count=sizes.calls))),
+        )
+        rows.append(_created(f"Sandbox.create, {shown}, p50", ours, theirs))
+    return [*rows, _beside_envd(rows[0].ours, _ENVD_CREATE_MS)]
+
+
+def create_many(stack: LocalStack, sizes: LocalSizes) -> list[Row]:
+    """Twenty sandboxes asked for at once: when half, and when nearly all can be used."""
+    ours: list[list[float]] = []
+    theirs: list[list[float]] = []
+    in_turns(
+        sizes.rounds,
+        lambda _: ours.append(sorted(stack.sdk.do("create_at_once", count=_CREATED_AT_ONCE))),
+        lambda _: theirs.append(sorted(stack.plain.do("bare_at_once", count=_CREATED_AT_ONCE))),
+    )
+    what = f"{_CREATED_AT_ONCE} of Sandbox.create at once"
+    rows = []
+    for shown, at in (("p50", _CREATED_AT_ONCE // 2), ("p95", _CREATED_AT_ONCE * 95 // 100 - 1)):
+        mine, plain = ([wall[at] * 1e3 for wall in side] for side in (ours, theirs))
+        rows.append(_created(f"{what}, {shown}", mine, plain))
+    per_second, plain_per_second = (
+        [_CREATED_AT_ONCE / wall[-1] for wall in side] for side in (ours, theirs)
+    )
     return [
+        *rows,
         Row(
-            what="Sandbox.create, p50",
-            against="`bash -lc true` in bwrap",
-            unit="ms",
-            ours=ours,
-            theirs=theirs,
-            compared=ratios(ours, theirs),
+            what=what,
+            against="`true` in bwrap",
+            unit="/s",
+            ours=per_second,
+            theirs=plain_per_second,
+            compared=ratios(per_second, plain_per_second),
+            goal=Goal(1 / _CREATE_GOAL, at_most=False),
         ),
-        _beside_envd(ours, _ENVD_CREATE_MS),
     ]
+
+
+def _created(what: str, ours: list[float], theirs: list[float]) -> Row:
+    return Row(
+        what=what,
+        against="`true` in bwrap",
+        unit="ms",
+        ours=ours,
+        theirs=theirs,
+        compared=ratios(ours, theirs),
+        goal=Goal(_CREATE_GOAL),
+    )
+
+
+def _p50(seconds: Sequence[float]) -> float:
+    return median(seconds) * 1e3
 
 
 def _walls(
@@ -155,7 +203,7 @@ def _walls(
     return ours, theirs
 
 
-def _beside_envd(ours: list[float], envd_ms: float) -> Row:
+def _beside_envd(ours: Sequence[float], envd_ms: float) -> Row:
     theirs = [envd_ms] * len(ours)
     return Row(
         what="  the same",
@@ -174,5 +222,6 @@ LOCAL_BENCHES: Final[Mapping[str, Callable[[LocalStack, LocalSizes], list[Row]]]
     "burst": burst,
     "files": files,
     "create": create,
+    "create-many": create_many,
 }
 """Every bench of the local backend by the name that the command line takes."""

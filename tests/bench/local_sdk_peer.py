@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Any
 
@@ -55,12 +56,24 @@ class LocalSdkPeer(SdkPeer):
             await sandbox.kill()
         return walls
 
+    async def create_at_once(self, count: int) -> list[float]:
+        """Make sandboxes at once; seconds from the beginning until each was there."""
+        began = time.perf_counter()
+
+        async def work() -> tuple[AsyncSandbox, float]:
+            sandbox = await AsyncSandbox.create("base", timeout=60)
+            return sandbox, time.perf_counter() - began
+
+        made = await asyncio.gather(*(work() for _ in range(count)))
+        await asyncio.gather(*(sandbox.kill() for sandbox, _ in made))
+        return [wall for _, wall in made]
+
 
 async def main() -> None:
     """Make a sandbox, obey, end the sandbox."""
     sandbox = await AsyncSandbox.create("base", timeout=3600)
     peer = LocalSdkPeer(sandbox)
-    names = ("true", "burst", "make_file", "cat", "write", "read", "create")
+    names = ("true", "burst", "make_file", "cat", "write", "read", "create", "create_at_once")
     deeds: dict[str, Any] = {name: getattr(peer, name) for name in names}
     try:
         await obey(deeds)

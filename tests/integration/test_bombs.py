@@ -17,14 +17,18 @@ import signal
 import statistics
 import termios
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from sandbox_service.e2b_local.config import Template
+from sandbox_service.e2b_local.images import take_images
 from sandbox_service.e2b_local.machine import (
     BootSpec,
     Guest,
     GuestProcess,
+    Image,
     Limits,
     Machine,
     MachineConfig,
@@ -93,6 +97,41 @@ async def machine(request, state_dir):
     await machine.close()
 
 
+@dataclass(frozen=True)
+class Ground:
+    """Where bombs go off.
+
+    Attributes:
+        machine: Makes the sandboxes.
+        image: What they stand on. None: the host's own files.
+        python: A Python that runs there.
+    """
+
+    machine: Machine
+    image: Image | None = None
+    python: tuple[str, ...] = ("python3",)
+
+    async def boot(self, name: str) -> Guest:
+        return await self.machine.boot(name, BootSpec(limits=LIMITS, image=self.image))
+
+
+@pytest.fixture(params=["auto", "watch", "auto, a root filesystem"])
+async def ground(request, state_dir, images_dir, small_root):
+    limits, _, rooted = request.param.partition(",")
+    machine = await Machine.start(MachineConfig(state_dir=state_dir, limits=limits))
+    if not rooted:
+        yield Ground(machine)
+        await machine.close()
+        return
+    template = Template(template_id="tested", rootfs=small_root)
+    images = await take_images([template], images_dir, machine, tell=lambda _: None)
+    # It has no Python but the agent's.
+    python = machine._roots._ready()[1].runtime.command
+    yield Ground(machine, images.image_of(template), (*python, "-I", "-S"))
+    await machine.close()
+    images.close()
+
+
 async def latency(guest: Guest) -> float:
     """Median of some commands, in seconds."""
     took = []
@@ -104,8 +143,8 @@ async def latency(guest: Guest) -> float:
     return statistics.median(took)
 
 
-async def light(guest: Guest, bomb: str) -> GuestProcess:
-    return await guest.spawn(SpawnSpec(argv=("python3", "-c", bomb)))
+async def light(guest: Guest, bomb: str, python: tuple[str, ...] = ("python3",)) -> GuestProcess:
+    return await guest.spawn(SpawnSpec(argv=(*python, "-c", bomb)))
 
 
 async def until_it_has_gone_off(victim: Guest, process: GuestProcess, name: str) -> None:
@@ -140,12 +179,12 @@ def threads_of(init: int) -> int:
 
 
 @pytest.mark.parametrize("name", BOMBS)
-async def test_a_neighbour_keeps_working_and_the_bomb_can_be_ended(machine, state_dir, name):
+async def test_a_neighbour_keeps_working_and_the_bomb_can_be_ended(ground, state_dir, name):
     """Whatever a program does, it does it to itself."""
-    victim = await machine.boot("victim", BootSpec(limits=LIMITS))
-    neighbour = await machine.boot("neighbour", BootSpec(limits=LIMITS))
+    victim = await ground.boot("victim")
+    neighbour = await ground.boot("neighbour")
     alone = await latency(neighbour)
-    process = await light(victim, BOMBS[name])
+    process = await light(victim, BOMBS[name], ground.python)
     await until_it_has_gone_off(victim, process, name)
     beside = await latency(neighbour)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sandbox_service.e2b_local.machine.machine import TIER_HOST_UID, TIER_OWN_USER
+from sandbox_service.e2b_local.machine.tiers import HOST_UID, OWN_USER
 from tests.integration.machine_bench import run, sh
 
 
@@ -18,7 +18,7 @@ def read_status(pid: int) -> dict[str, str]:
 
 async def test_the_tier_is_that_of_the_user(machine):
     """Whoever operates it must be able to tell what holds."""
-    assert machine.tier == (TIER_HOST_UID if os.geteuid() == 0 else TIER_OWN_USER)
+    assert machine.tier == (HOST_UID if os.geteuid() == 0 else OWN_USER)
 
 
 async def test_a_program_has_no_privilege(guest):

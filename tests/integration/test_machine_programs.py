@@ -74,12 +74,26 @@ async def test_an_exit_is_told_while_others_hold_the_pipes(guest):
     process.close()
 
 
-async def test_piped_programs_stay_in_the_agents_session(guest):
+@pytest.mark.parametrize("setsid", ["setsid", "/usr/bin/setsid"])
+async def test_piped_programs_stay_in_the_agents_session(guest, setsid):
     """As in envd: `setsid` then execs in place and keeps its pid."""
-    command = "ps -o pid=,sid=,pgid= -p $$; true"
-    process = await guest.spawn(SpawnSpec(argv=("setsid", "/bin/bash", "-c", command)))
+    command = "ps -o pid=,sid=,pgid=,comm= -p $$; true"
+    process = await guest.spawn(SpawnSpec(argv=(setsid, "/bin/bash", "-c", command)))
+    told = (await finish(process)).out.split()
 
-    assert (await finish(process)).out.split() == [str(process.pid).encode()] * 3
+    assert told == [*[str(process.pid).encode()] * 3, b"bash"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [(("--wait", "/bin/sh", "-c", "exit 7"), 7), (("/nowhere",), 127), ((), 1)],
+    ids=["option", "no program", "nothing"],
+)
+async def test_setsid_is_what_it_is(guest, arguments, code):
+    """What the agent does in its place for one program, it does for no other use of it."""
+    process = await guest.spawn(SpawnSpec(argv=("/usr/bin/setsid", *arguments)))
+
+    assert (await finish(process)).code == code
 
 
 async def test_a_terminal_is_a_terminal(guest):

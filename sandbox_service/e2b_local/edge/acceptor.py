@@ -9,7 +9,8 @@ import logging
 import socket
 from typing import TYPE_CHECKING, Final
 
-from sandbox_service.e2b_local.edge.opening import (
+from sandbox_service.e2b_local.tunnels.answers import ESTABLISHED, refusal
+from sandbox_service.e2b_local.tunnels.opening import (
     CONNECT_HEAD_LIMIT_BYTES,
     BadConnectError,
     Place,
@@ -18,7 +19,7 @@ from sandbox_service.e2b_local.edge.opening import (
     end_of_head,
     may_be_connect,
 )
-from sandbox_service.e2b_local.edge.tunnel import Tunnel
+from sandbox_service.e2b_local.tunnels.tunnel import Tunnel
 
 if TYPE_CHECKING:
     import ssl
@@ -33,7 +34,6 @@ OPENING_SECONDS: Final = 30.0
 _DIAL_SECONDS: Final = 20.0
 _ACCEPTED_AT_ONCE: Final = 128
 _PAUSE_SECONDS: Final = 0.2
-_ESTABLISHED: Final = b"HTTP/1.1 200 Connection established\r\n\r\n"
 
 
 class Acceptor:
@@ -145,7 +145,7 @@ class Acceptor:
                 raise BadConnectError("this is the end of a tunnel already")
             if not self._serves(place.host, place.port):
                 return place
-            await self._loop.sock_sendall(client, _ESTABLISHED)
+            await self._loop.sock_sendall(client, ESTABLISHED)
             in_tunnel = True
 
     async def _peek(self, client: socket.socket) -> bytes:
@@ -194,20 +194,15 @@ class Acceptor:
             await self._refuse(client, "502 Bad Gateway", message)
             return
         try:
-            await self._loop.sock_sendall(client, _ESTABLISHED)
+            await self._loop.sock_sendall(client, ESTABLISHED)
             await tunnel.serve(_taken(client))
         finally:
             tunnel.abort()
 
     async def _refuse(self, client: socket.socket, status: str, message: str) -> None:
-        body = f"{message}\n".encode()
-        head = (
-            f"HTTP/1.1 {status}\r\ncontent-type: text/plain; charset=utf-8\r\n"
-            f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
-        )
         with contextlib.suppress(OSError, TimeoutError):
             async with asyncio.timeout(self._opening_seconds):
-                await self._loop.sock_sendall(client, head.encode() + body)
+                await self._loop.sock_sendall(client, refusal(status, message))
             client.shutdown(socket.SHUT_WR)
 
 

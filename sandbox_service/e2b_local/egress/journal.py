@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 if TYPE_CHECKING:
-    from sandbox_service.e2b_local.edge.opening import Place
     from sandbox_service.e2b_local.egress.counts import EgressCounts
     from sandbox_service.e2b_local.egress.destinations import Address
+    from sandbox_service.e2b_local.tunnels.opening import Place
 
 PLACES_LIMIT: Final = 64
 """Places told of each kind: programs choose them, and the log has other things to tell."""

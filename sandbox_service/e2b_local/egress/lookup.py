@@ -10,9 +10,9 @@ import socket
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
-from sandbox_service.e2b_local.edge.opening import Place
-from sandbox_service.e2b_local.edge.tunnel import Tunnel
 from sandbox_service.e2b_local.egress.policy import DeniedError
+from sandbox_service.e2b_local.tunnels.opening import Place
+from sandbox_service.e2b_local.tunnels.tunnel import Tunnel
 
 if TYPE_CHECKING:
     from sandbox_service.e2b_local.egress.destinations import Address

@@ -16,23 +16,24 @@ import socket
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from sandbox_service.e2b_local.edge.opening import end_of_head
 from sandbox_service.e2b_local.egress.counts import EgressCounts
 from sandbox_service.e2b_local.egress.destinations import as_address
 from sandbox_service.e2b_local.egress.lookup import dial, look_up
 from sandbox_service.e2b_local.egress.policy import DeniedError, check_host, pick_address
 from sandbox_service.e2b_local.egress.request import BadRequestError, read_request
+from sandbox_service.e2b_local.tunnels.answers import ESTABLISHED, refusal
+from sandbox_service.e2b_local.tunnels.opening import end_of_head
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from sandbox_service.e2b_local.edge.opening import Place
-    from sandbox_service.e2b_local.edge.tunnel import Tunnel
     from sandbox_service.e2b_local.egress.counts import ConnectionQuota
     from sandbox_service.e2b_local.egress.destinations import Address
     from sandbox_service.e2b_local.egress.journal import EgressJournal
     from sandbox_service.e2b_local.egress.policy import EgressRules, EgressSettings
     from sandbox_service.e2b_local.egress.request import ProxyRequest
+    from sandbox_service.e2b_local.tunnels.opening import Place
+    from sandbox_service.e2b_local.tunnels.tunnel import Tunnel
 
     LookUp = Callable[[str], Awaitable[list[Address]]]
     Dial = Callable[[list[Address], int], Awaitable[tuple[Tunnel, Address]]]
@@ -59,7 +60,6 @@ _DIAL_SECONDS: Final = 20.0
 _LINGER_SECONDS: Final = 2.0
 # Of 64 KiB. What is there already is read without a turn for anybody else.
 _LINGER_READS: Final = 16
-_ESTABLISHED: Final = b"HTTP/1.1 200 Connection established\r\n\r\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,7 +272,7 @@ class EgressProxy:
             if self.journal is not None:
                 self.journal.connected(place, address)
             if request.tunnel:
-                await self._loop.sock_sendall(client, _ESTABLISHED)
+                await self._loop.sock_sendall(client, ESTABLISHED)
             tunnel.send(request.first + rest)
             await tunnel.serve(socket.socket(fileno=client.detach()), left)
         finally:
@@ -300,14 +300,9 @@ class EgressProxy:
             looking.exception()  # Whoever waits still gets it; nobody else hears of it.
 
     async def _refuse(self, client: socket.socket, status: str, message: str) -> None:
-        body = f"{message}\n".encode()
-        head = (
-            f"HTTP/1.1 {status}\r\ncontent-type: text/plain; charset=utf-8\r\n"
-            f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
-        )
         with contextlib.suppress(OSError, TimeoutError):
             async with asyncio.timeout(_LINGER_SECONDS):
-                await self._loop.sock_sendall(client, head.encode() + body)
+                await self._loop.sock_sendall(client, refusal(status, message))
                 client.shutdown(socket.SHUT_WR)
                 # Closed over what was not read, the answer would be lost.
                 for _ in range(_LINGER_READS):

@@ -11,8 +11,8 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from sandbox_service.e2b_local.edge.opening import BadConnectError, Place, connect_place
 from sandbox_service.e2b_local.egress.destinations import read_host
+from sandbox_service.e2b_local.tunnels.opening import BadConnectError, Place, connect_place
 
 _HTTP_PORT: Final = 80
 _METHOD: Final = re.compile(r"[A-Z]{1,32}", re.ASCII)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
@@ -14,6 +13,7 @@ from sandbox_service.e2b_local.fleet.life import AlreadyPausedError, SandboxGone
 from sandbox_service.e2b_local.fleet.limits import limits_of
 from sandbox_service.e2b_local.fleet.metering import Meter
 from sandbox_service.e2b_local.fleet.reaper import Reaper
+from sandbox_service.e2b_local.fleet.room import Room
 from sandbox_service.e2b_local.fleet.sandbox import Sandbox
 from sandbox_service.e2b_local.fleet.snapshots import SnapshotStore
 from sandbox_service.e2b_local.fleet.store import SandboxRecord, SandboxStore
@@ -23,9 +23,10 @@ from sandbox_service.e2b_local.images import TemplateImages
 from sandbox_service.e2b_local.machine import BootFailedError, BootSpec, GuestLostError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator
+    from collections.abc import Callable, Coroutine, Iterable, Iterator
     from pathlib import Path
 
+    from sandbox_service.e2b_local.config import Template
     from sandbox_service.e2b_local.egress import EgressCounts, EgressSettings
     from sandbox_service.e2b_local.fleet.snapshots import Reference, Snapshot
     from sandbox_service.e2b_local.machine import Machine
@@ -37,18 +38,6 @@ ResultT = TypeVar("ResultT")
 # A sandbox whose end of life failed is tried again after this time.
 _RETRY_SECONDS: Final = 5.0
 _FORKS_AT_ONCE: Final = 8
-
-
-class QuotaExceededError(Exception):
-    """As many sandboxes run as may run at the same time.
-
-    Args:
-        limit: How many that is.
-    """
-
-    def __init__(self, limit: int) -> None:
-        super().__init__(f"{limit} sandboxes run already")
-        self.limit = limit
 
 
 class Fleet:
@@ -84,14 +73,13 @@ class Fleet:
         self._machine = machine
         self._images = images or TemplateImages()
         self._ways_out = WaysOut(egress)
-        self._max_sandboxes = max_sandboxes
+        self._room = Room(max_sandboxes, self._count_running)
         self.store = SandboxStore(clock)
         self.snapshots = SnapshotStore(clock, self._discard_archive)
         self.activities = Activities(clock)
-        self._transitions = Transitions(self.store, self._room, max_lifetime_seconds)
+        self._transitions = Transitions(self.store, self._room.hold, max_lifetime_seconds)
         self._reaper = Reaper(self.store, self._end_of_life)
         self._sandboxes: dict[str, Sandbox] = {}
-        self._starting = 0
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def __iter__(self) -> Iterator[Sandbox]:
@@ -115,6 +103,18 @@ class Fleet:
         """Look again when the next sandbox ends: a lifetime was changed."""
         self._reaper.look_again()
 
+    def keep_warm(self, templates: Iterable[Template], count: int) -> None:
+        """Keep sandboxes booted for those who will ask.
+
+        Args:
+            templates: They will be of the first that stands on the host's files, and of the
+                others with its sizes.
+            count: How many.
+        """
+        usual = next((one for one in templates if one.rootfs is None), None)
+        if usual is not None:
+            self._machine.keep_warm(self._spec_of(usual), count)
+
     # --- The beginning and the end --------------------------------------------------------
 
     async def create(self, record: SandboxRecord, archive: Path | None = None) -> Sandbox:
@@ -131,11 +131,9 @@ class Fleet:
         """
         if self._machine.disk_low:
             raise BootFailedError("the disk of this host is nearly full")
-        with self._room(), copies.opened(archive) as descriptor:
+        with self._room.hold(), copies.opened(archive) as descriptor:
             sandbox_id = record.sandbox_id
-            spec = BootSpec(
-                image=self._images.image_of(record.template), limits=limits_of(record.template)
-            )
+            spec = self._spec_of(record.template)
             guest = await self._machine.boot(sandbox_id, replace(spec, archive_fd=descriptor))
             egress = self._ways_out.make(record)
             try:
@@ -154,19 +152,12 @@ class Fleet:
         self._reaper.look_again()
         return sandbox
 
-    @contextmanager
-    def _room(self) -> Iterator[None]:
-        """Hold a place for a sandbox that is about to run."""
-        if self._max_sandboxes is not None:
-            states = [sandbox.life.state for sandbox in self._sandboxes.values()]
-            running = states.count("running") + states.count("pausing")
-            if running + self._starting >= self._max_sandboxes:
-                raise QuotaExceededError(self._max_sandboxes)
-        self._starting += 1
-        try:
-            yield
-        finally:
-            self._starting -= 1
+    def _count_running(self) -> int:
+        states = [sandbox.life.state for sandbox in self._sandboxes.values()]
+        return states.count("running") + states.count("pausing")
+
+    def _spec_of(self, template: Template) -> BootSpec:
+        return BootSpec(image=self._images.image_of(template), limits=limits_of(template))
 
     async def kill(self, sandbox_id: str, cause: str = "it was killed") -> bool:
         """End a sandbox, paused or not; returns when nothing of it is left.

@@ -14,6 +14,7 @@ from sandbox_service.e2b_local.machine.guest import Guest
 from sandbox_service.e2b_local.machine.machine import Machine
 from sandbox_service.e2b_local.machine.model import (
     HOME,
+    ISOLATION_MODES,
     USERS,
     WORKSPACE,
     BootFailedError,
@@ -25,6 +26,7 @@ from sandbox_service.e2b_local.machine.model import (
     GuestLostError,
     GuestOSError,
     Image,
+    IsolationMode,
     IsolationUnavailableError,
     Limits,
     LimitsMode,
@@ -40,6 +42,7 @@ from sandbox_service.e2b_local.machine.programs import GuestProcess
 
 __all__ = [
     "HOME",
+    "ISOLATION_MODES",
     "USERS",
     "WORKSPACE",
     "BootFailedError",
@@ -53,6 +56,7 @@ __all__ = [
     "GuestOSError",
     "GuestProcess",
     "Image",
+    "IsolationMode",
     "IsolationUnavailableError",
     "Limits",
     "LimitsMode",

@@ -2,11 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from sandbox_service.e2b_local.machine.model import IsolationUnavailableError
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 _ADVICE: Final = (
+    (
+        "user namespace could be",
+        "Not even root may make user namespaces here.",
+        "Raise `sysctl user.max_user_namespaces`, or let the container have CAP_SYS_ADMIN.",
+    ),
+    (
+        "namespaces exceeded",
+        "The machine's limit of namespaces is reached or zero.",
+        "Raise it: `sysctl user.max_user_namespaces=15000`, and the other `user.max_*` likewise.",
+    ),
+    (
+        "creating new namespace failed",
+        "Namespaces may not be created here, as in a container without privileges.",
+        "Start the container with `--cap-add SYS_ADMIN`, `--security-opt seccomp=unconfined` and "
+        "`--security-opt apparmor=unconfined`, or run as an ordinary user who may use them.",
+    ),
     (
         "setting up uid map: permission denied",
         "The system's security policy keeps programs from using user namespaces.",
@@ -26,11 +45,6 @@ _ADVICE: Final = (
         "Start the container with `--security-opt seccomp=unconfined` and "
         "`--security-opt apparmor=unconfined`; on a host: "
         "`sysctl kernel.unprivileged_userns_clone=1`.",
-    ),
-    (
-        "namespaces exceeded",
-        "The machine's limit of namespaces is reached or zero.",
-        "Raise it: `sysctl user.max_user_namespaces=15000`, and the other `user.max_*` likewise.",
     ),
     (
         "no space left on device",
@@ -91,12 +105,15 @@ _ADVICE: Final = (
 )
 
 
-def explain(failures: list[tuple[str, str]]) -> IsolationUnavailableError:
+def explain(
+    failures: list[tuple[str, str]], others: Mapping[str, str] | None = None
+) -> IsolationUnavailableError:
     """Make one error of what was tried.
 
     Args:
         failures: For each bubblewrap: where it comes from, and the complaint. The last
             is explained.
+        others: Complaint of each isolation that was tried after that, by its name.
     """
     if not failures:
         return IsolationUnavailableError(
@@ -105,6 +122,7 @@ def explain(failures: list[tuple[str, str]]) -> IsolationUnavailableError:
             "`pip install 'sandbox-service[bubblewrap]'`.",
         )
     words = "; ".join(f"bwrap from {origin}: {complaint}" for origin, complaint in failures)
+    words += "".join(f"; {name}: {complaint}" for name, complaint in (others or {}).items())
     last = failures[-1][1].lower()
     for pattern, cause, fix in _ADVICE:
         if pattern in last:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from sandbox_service.e2b_local.machine.limits import AgentLimits
     from sandbox_service.e2b_local.machine.model import BootSpec, MachineConfig
+    from sandbox_service.e2b_local.machine.plain_user import PlainUser
+    from sandbox_service.e2b_local.machine.tiers import Tier
 
 OWN_PATH: Final = "/opt/sandbox"
 """Where a sandbox sees what is ours: the package `agent`, and `bin`."""
@@ -22,9 +24,13 @@ OWN_PATH: Final = "/opt/sandbox"
 SHIMS_PATH: Final = f"{OWN_PATH}/bin"
 ROOT_HOME: Final = "/root"
 
-START_AGENT: Final = (
-    f"import sys; sys.path.insert(0, {OWN_PATH!r}); from agent.main import main; main(sys.argv[1:])"
+_FIND_AGENT: Final = f"import sys; sys.path.insert(0, {OWN_PATH!r}); "
+START_AGENT: Final = f"{_FIND_AGENT}from agent.main import main; main(sys.argv[1:])"
+DROP_AND_START_AGENT: Final = (
+    f"{_FIND_AGENT}from agent.rights import drop_all; drop_all(); "
+    "from agent.main import main; main(sys.argv[1:])"
 )
+"""For an agent that begins with the capability to give up all others."""
 
 WRITABLE: Final[Sequence[tuple[str, str]]] = (
     ("home", HOME),
@@ -37,12 +43,6 @@ BOOT_ID: Final = "boot_id"
 """Beside them: a file with the id of the boot under way, one line."""
 
 _BOOT_ID_PATH: Final = "/proc/sys/kernel/random/boot_id"
-
-_HOST_ETC: Final = (
-    *("ld.so.cache", "ld.so.conf", "ld.so.conf.d", "alternatives", "ssl/certs"),
-    *("ssl/openssl.cnf", "ca-certificates", "pki", "localtime", "timezone", "mime.types"),
-    *("protocols", "services", "os-release", "fonts", "magic"),
-)
 
 _MASKED: Final = (
     *("config.gz", "kallsyms", "kcore", "keys", "key-users", "timer_list", "kmsg", "modules"),
@@ -79,28 +79,30 @@ class Layout:
     """What all sandboxes of one machine have in common.
 
     Attributes:
+        tier: How sandboxes are isolated.
         bwrap: The program.
-        guest_dir: Files of ours that every sandbox sees: `agent/`, `etc/`, `bin/`.
+        guest_dir: Files of ours that every sandbox sees: `agent/`, `bin/`.
+        etc: What it sees as `/etc`.
         python: The agent's interpreter.
         links: `/bin`, `/lib` and so on: path and what it links to on the host.
         real_dirs: Those of them that are real folders on the host.
-        host_etc: Names below `/etc` to show.
         masked: Names below `/proc` to hide.
         masked_read_only: Names below `/proc` that nobody may write to.
     """
 
+    tier: Tier
     bwrap: Path
     guest_dir: Path
+    etc: Path
     python: Interpreter
     links: tuple[tuple[str, str], ...]
     real_dirs: tuple[str, ...]
-    host_etc: tuple[str, ...]
     masked: tuple[str, ...]
     masked_read_only: tuple[str, ...]
 
 
 def look_at_host(
-    bwrap: Path, guest_dir: Path, python: Interpreter, root: Path = Path("/")
+    tier: Tier, bwrap: Path, guest_dir: Path, python: Interpreter, root: Path = Path("/")
 ) -> Layout:
     """Find out what this host has of what a sandbox may see."""
     links, real_dirs = [], []
@@ -111,12 +113,13 @@ def look_at_host(
         elif path.is_dir():
             real_dirs.append(f"/{name}")
     return Layout(
+        tier=tier,
         bwrap=bwrap,
         guest_dir=guest_dir,
+        etc=guest_dir / "etc",
         python=python,
         links=tuple(links),
         real_dirs=tuple(real_dirs),
-        host_etc=tuple(name for name in _HOST_ETC if (root / "etc" / name).exists()),
         masked=tuple(name for name in _MASKED if (root / "proc" / name).exists()),
         masked_read_only=tuple(
             name for name in _MASKED_READ_ONLY if (root / "proc" / name).is_dir()
@@ -132,6 +135,7 @@ def build_arguments(
     control_fd: int,
     seccomp_fd: int,
     limits: AgentLimits,
+    plain_user: PlainUser | None = None,
 ) -> list[str]:
     """Write the command line of one sandbox.
 
@@ -143,11 +147,13 @@ def build_arguments(
         control_fd: The agent's end of the socket pair.
         seccomp_fd: Open on the filter, at its beginning.
         limits: What it is told of its limits.
+        plain_user: Whom it becomes by itself. None: its user namespace sees to that.
     """
     return [
         str(layout.bwrap),
-        *namespaces(spec, 1000),
+        *namespaces(layout.tier, spec, 1000),
         *_system(layout),
+        *(plain_user.views() if plain_user else ()),
         *kernel_views(layout, config),
         *own_folders(config, folder),
         *boot_id(layout, folder),
@@ -158,31 +164,49 @@ def build_arguments(
         *("--remount-ro", "/"),
         *("--chdir", "/"),
         *("--seccomp", str(seccomp_fd)),
-        *("--", layout.python.program, "-I", "-S", "-c", START_AGENT, str(control_fd), limits.own),
+        "--",
+        *(plain_user.become() if plain_user else ()),
+        *(layout.python.program, "-I", "-S", "-c", START_AGENT, str(control_fd), limits.own),
     ]
 
 
-def namespaces(spec: BootSpec, uid: int) -> Iterator[str]:
-    """Everything that is apart from the host, and whom a program in it takes itself for."""
-    yield from ("--unshare-user", "--unshare-pid", "--unshare-net", "--unshare-ipc")
-    yield from ("--unshare-uts", "--unshare-cgroup-try", "--disable-userns")
-    yield from ("--uid", str(uid), "--gid", str(uid), "--hostname", spec.hostname)
+def namespaces(tier: Tier, spec: BootSpec, uid: int) -> Iterator[str]:
+    """Everything that is apart from the host, and whom a program in it takes itself for.
+
+    Args:
+        tier: How it is isolated.
+        spec: Of the sandbox.
+        uid: Whom, in a user namespace.
+    """
+    match tier.userns:
+        case "own":
+            yield from ("--unshare-user", "--disable-userns")
+        case "given":
+            yield from ("--cap-drop", "ALL")
+            if uid == 0:  # Bubblewrap gives less up if it has not switched the user itself.
+                yield from ("--cap-add", "CAP_SETPCAP")
+        case "none":
+            # What it takes to become somebody else; see `plain_user`.
+            yield from ("--cap-drop", "ALL", "--cap-add", "CAP_SETUID")
+            yield from ("--cap-add", "CAP_SETGID", "--cap-add", "CAP_SETPCAP")
+            yield from ("--cap-add", "CAP_CHOWN")
+    if tier.userns == "own" or (tier.userns == "given" and uid != 0):
+        yield from ("--uid", str(uid), "--gid", str(uid))
+    yield from ("--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts")
+    yield from ("--unshare-cgroup-try", "--hostname", spec.hostname)
     yield from ("--die-with-parent", "--new-session", "--clearenv", "--as-pid-1")
 
 
 def _system(layout: Layout) -> Iterator[str]:
     # Parents that bubblewrap makes by itself would be closed to all but their owner.
-    for path in ("/etc", "/etc/ssl", "/home", "/opt", OWN_PATH, "/run", "/var"):
+    for path in ("/home", "/opt", OWN_PATH, "/run", "/var"):
         yield from ("--perms", "0755", "--dir", path)
     yield from ("--ro-bind", "/usr", "/usr")
     for path, target in layout.links:
         yield from ("--symlink", target, path)
     for path in layout.real_dirs:
         yield from ("--ro-bind", path, path)
-    for name in layout.host_etc:
-        yield from ("--ro-bind", f"/etc/{name}", f"/etc/{name}")
-    for name in SYNTHETIC_ETC:
-        yield from ("--ro-bind", str(layout.guest_dir / "etc" / name), f"/etc/{name}")
+    yield from ("--ro-bind", str(layout.etc), "/etc")
     yield from ("--symlink", "/tmp", "/var/tmp", "--symlink", "/run", "/var/run")  # noqa: S108
 
 
@@ -221,6 +245,8 @@ def limit_views(limits: AgentLimits) -> Iterator[str]:
 
 def _interpreter(python: Interpreter) -> Iterator[str]:
     if python.prefix is not None:
+        for parent in reversed(python.prefix.parents[:-1]):
+            yield from ("--perms", "0755", "--dir", str(parent))
         yield from ("--ro-bind", str(python.source), str(python.prefix))
 
 
@@ -231,19 +257,6 @@ def own_folders(config: MachineConfig, folder: Path) -> Iterator[str]:
             yield from ("--bind", str(folder / name), path)
         else:
             yield from ("--size", str(config.home_size_bytes), "--perms", "0755", "--tmpfs", path)
-
-
-SYNTHETIC_ETC: Final = {
-    "passwd": f"root:x:0:0:root:{ROOT_HOME}:/bin/bash\n"
-    f"user:x:1000:1000:user:{HOME}:/bin/bash\n"
-    "nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n",
-    "group": "root:x:0:\ntty:x:5:\nuser:x:1000:\nnogroup:x:65534:\n",
-    "hosts": "127.0.0.1 localhost sandbox\n::1 localhost\n",
-    "nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\n",
-    "resolv.conf": "# A sandbox has no network, and so no name server.\n",
-    "shells": "/bin/sh\n/bin/bash\n",
-}
-"""Files below `/etc` that are never the host's."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -136,7 +136,12 @@ async def _boot_one(config: MachineConfig) -> list[Finding]:
     limits = machine.limits_detail
     await machine.close()
     return [
-        Finding("isolation", True, f"{tier}, probed in {took * 1000:.0f} ms with {program}"),
+        Finding(
+            "isolation",
+            tier.boundary,
+            f"{tier.name}: {tier.worth}; probed in {took * 1000:.0f} ms with {program}",
+            "" if tier.boundary else "Leave SANDBOX_LOCAL_ISOLATION out for one that is.",
+        ),
         # Not a fault: sandboxes run, and this says what they can be trusted with.
         Finding("limits of sandboxes", True, limits),
     ]

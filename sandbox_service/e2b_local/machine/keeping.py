@@ -33,11 +33,13 @@ def memory_roots(config: MachineConfig) -> tuple[str, ...]:
 
 
 async def save(guest: Guest, place: Place, roots: Sequence[str]) -> None:
-    """Pack folders of a sandbox whose programs stand still into `SAVED`.
+    """Pack folders of a sandbox whose programs stand still into `SAVED`; none: nothing.
 
     Raises:
         GuestOSError, GuestLostError: As `Guest.pack`. Nothing is left of it.
     """
+    if not roots:
+        return
     try:
         descriptor = archives.create(place.saved)
         try:
@@ -56,6 +58,8 @@ async def restore(guest: Guest, place: Place, roots: Sequence[str]) -> None:
         GuestOSError, GuestLostError: As `Guest.unpack`.
         OSError: The file is not there.
     """
+    if not roots:
+        return
     # Its folder is its user's, who must not choose by a link what is read here.
     descriptor = os.open(place.saved, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:

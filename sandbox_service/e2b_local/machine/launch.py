@@ -17,6 +17,7 @@ from sandbox_service.e2b_local.machine.model import BootFailedError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from sandbox_service.e2b_local.machine.entry import Entry
     from sandbox_service.e2b_local.machine.limits import Confinement
 
 _COMPLAINT_LIMIT_BYTES: Final = 4096
@@ -104,7 +105,7 @@ class Launched:
 async def launch(
     arguments: Callable[[int, int], Sequence[str]],
     seccomp_program: Path,
-    host_uid: int | None,
+    entry: Entry,
     timeout: float,
     confinement: Confinement,
 ) -> Launched:
@@ -114,7 +115,7 @@ async def launch(
         arguments: Makes the command line from two inherited descriptors: the agent's end
             of the socket, and the filter.
         seccomp_program: The filter.
-        host_uid: Whom to become first. None: nobody else.
+        entry: How it becomes one.
         timeout: Seconds.
         confinement: Its limits.
 
@@ -134,9 +135,9 @@ async def launch(
             shown = (command[0], "--args", str(options_reader), *command[split:])
             inherited = (*passed, options_reader)
             process = await confinement.start(
-                lambda: _start(shown, inherited, complaints_writer, host_uid)
+                lambda: entry.start(shown, inherited, complaints_writer)
             )
-        launched = _take_over(process, host_uid)
+        launched = _take_over(process, entry.host_uid)
     except BaseException as error:
         ours.close()
         os.close(complaints)
@@ -149,13 +150,10 @@ async def launch(
         os.close(options_reader)
         os.close(complaints_writer)
     try:
-        launched.channel = Channel(
-            ours,
-            on_event=launched.take_event,
-            on_lost=launched.lose,
-        )
+        launched.channel = entry.open_channel(ours, launched.take_event, launched.lose)
         _let_go(options_writer, command[1:split])
         await _wait_for_hello(launched, complaints, timeout)
+        await _admit(launched, entry)
     finally:
         os.close(complaints)
     return launched
@@ -177,27 +175,6 @@ def _take_over(process: subprocess.Popen[bytes], host_uid: int | None) -> Launch
         process.kill()
         process.wait()
         raise
-
-
-def _start(
-    command: Sequence[str],
-    descriptors: tuple[int, ...],
-    complaints: int,
-    host_uid: int | None,
-) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        command,
-        pass_fds=descriptors,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=complaints,
-        env={},
-        cwd="/",
-        user=host_uid,
-        group=host_uid,
-        # Otherwise the sandbox would keep the groups of root.
-        extra_groups=None if host_uid is None else [],
-    )
 
 
 def _let_go(options_writer: int, options: Sequence[str]) -> None:
@@ -227,6 +204,14 @@ async def _wait_for_hello(launched: Launched, complaints: int, timeout: float) -
     if not done:
         raise BootFailedError(f"no agent reported in within {timeout:g} s. {complaint}")
     raise BootFailedError(complaint or "it ended without a word")
+
+
+async def _admit(launched: Launched, entry: Entry) -> None:
+    try:
+        entry.admit(launched.init_pid)
+    except BootFailedError:
+        await _give_up(launched)
+        raise
 
 
 async def _give_up(launched: Launched) -> None:

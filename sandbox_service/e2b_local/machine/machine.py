@@ -4,42 +4,44 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import functools
 import os
-import platform
-import resource
-import sys
 import uuid
-from typing import TYPE_CHECKING, Final
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from sandbox_service.e2b_local.machine import bubblewrap, keeping, seccomp
+from sandbox_service.e2b_local.machine import bubblewrap, keeping
 from sandbox_service.e2b_local.machine.advice import explain
 from sandbox_service.e2b_local.machine.guest import Guest
+from sandbox_service.e2b_local.machine.host import check_platform, raise_open_files_limit
 from sandbox_service.e2b_local.machine.launch import launch
 from sandbox_service.e2b_local.machine.limits import Limiter
 from sandbox_service.e2b_local.machine.model import (
     BootFailedError,
     BootSpec,
     GuestLostError,
-    IsolationUnavailableError,
+    GuestOSError,
     MachineConfig,
 )
 from sandbox_service.e2b_local.machine.places import Place
+from sandbox_service.e2b_local.machine.probing import find_best
 from sandbox_service.e2b_local.machine.roots import Roots
 from sandbox_service.e2b_local.machine.staging import (
     InstanceFolder,
     choose_interpreter,
     link_python,
 )
+from sandbox_service.e2b_local.machine.tiers import tiers_to_try
 from sandbox_service.e2b_local.machine.uids import UidPool, claim_for_images
+from sandbox_service.e2b_local.machine.unsafe.arguments import stage as stage_keeper
+from sandbox_service.e2b_local.machine.warm import WarmSet
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Iterable, Mapping
+    from collections.abc import Awaitable, Iterable, Mapping, Sequence
 
     from sandbox_service.e2b_local.machine.model import Image, Strength
-
-TIER_OWN_USER: Final = "bwrap-userns"
-TIER_HOST_UID: Final = "bwrap-host-uid"
+    from sandbox_service.e2b_local.machine.tiers import Tier
 
 
 class Machine:
@@ -51,9 +53,7 @@ class Machine:
     `sudo` and `su` are stand-ins that change the name a command runs under.
 
     Attributes:
-        tier: How they are isolated. `bwrap-userns`: unprivileged bubblewrap under the
-            server's own user. `bwrap-host-uid`: the same, but the server is root and gives
-            each sandbox a host uid of its own.
+        tier: How they are isolated; see `tiers`.
         bwrap: The bubblewrap in use, for people.
         snapshots_dir: A folder for archives of sandboxes, private to this process' user;
             it goes when the machine is closed.
@@ -67,19 +67,21 @@ class Machine:
         uids: UidPool | None,
         limiter: Limiter,
     ) -> None:
-        self.tier = TIER_OWN_USER if uids is None else TIER_HOST_UID
+        self.tier = layout.tier
         self.bwrap = layout.bwrap
         self.snapshots_dir = folder.path / "snapshots"
         self._config = config
         self._folder = folder
         self._roots = Roots(config, folder, layout)
-        self._memory_roots = keeping.memory_roots(config)
+        # Without a boundary, all that it has lies on the disk.
+        self._memory_roots = keeping.memory_roots(config) if layout.tier.boundary else ()
         self._uids = uids
         self._limiter = limiter
         self._guests: dict[str, Guest] = {}
         self._places: dict[str, Place] = {}
         self._shelved: dict[str, Place] = {}
         self._booting: dict[str, asyncio.Future[None]] = {}
+        self._warm = WarmSet(self._boot_ahead, self._until_nothing_boots)
         self._closed = False
 
     @classmethod
@@ -93,14 +95,15 @@ class Machine:
             IsolationUnavailableError: Nothing that isolates works here. Nothing is left.
         """
         raise_open_files_limit()
-        _check_platform()
+        check_platform()
+        tiers = tiers_to_try(config.isolation)
         folder = await asyncio.to_thread(InstanceFolder.create, config.state_dir)
         uids = limiter = None
         try:
             if os.geteuid() == 0:
                 uids = UidPool.claim(config.uid_lock_dir)
             limiter = await asyncio.to_thread(Limiter, config, folder.path)
-            return await cls._probe(config, folder, uids, limiter)
+            return await cls._probe(config, tiers, folder, uids, limiter)
         except BaseException:
             if limiter is not None:
                 await limiter.close()
@@ -113,6 +116,7 @@ class Machine:
     async def _probe(
         cls,
         config: MachineConfig,
+        tiers: Sequence[Tier],
         folder: InstanceFolder,
         uids: UidPool | None,
         limiter: Limiter,
@@ -122,19 +126,22 @@ class Machine:
         python = await asyncio.to_thread(folder.stage_python, chosen)
         link_python(guest_dir / "bin", python)
         await asyncio.to_thread(folder.compile_agent, python)
-        failures = []
-        for candidate in bubblewrap.find_candidates(config.bwrap):
-            try:
+
+        async def attempt(tier: Tier, candidate: bubblewrap.Candidate) -> Machine:
+            if tier.boundary:
                 program = folder.stage_bubblewrap(candidate)
-                layout = bubblewrap.look_at_host(program, guest_dir, python)
-                machine = cls(config, folder, layout, uids, limiter)
-                guest = await machine.boot("probe", BootSpec())
-                await guest.kill()
-            except (BootFailedError, OSError) as error:
-                failures.append((f"{candidate.origin} ({candidate.program})", str(error)))
-                continue
+            else:
+                program = stage_keeper(guest_dir, python.host_program)
+            layout = bubblewrap.look_at_host(tier, program, guest_dir, python)
+            machine = cls(config, folder, layout, uids, limiter)
+            guest = await machine.boot("probe", BootSpec())
+            await guest.kill()
             return machine
-        raise explain(failures)
+
+        candidates = bubblewrap.find_candidates(config.bwrap)
+        if not any(tier.boundary for tier in tiers):
+            candidates = [bubblewrap.Candidate(python.host_program, "Python")]
+        return await find_best(tiers, candidates, attempt)
 
     @property
     def limits(self) -> Mapping[str, Strength]:
@@ -174,6 +181,15 @@ class Machine:
                 raise explain([(f"an image in {image.root.parent}", str(error))]) from error
             await guest.kill()
 
+    def keep_warm(self, spec: BootSpec, count: int) -> None:
+        """Keep some sandboxes booted ahead of those who will ask for them. Call it once.
+
+        Args:
+            spec: What they are; without files to begin with.
+            count: How many. 0: none.
+        """
+        self._warm.keep(spec, count)
+
     async def boot(self, sandbox_id: str, spec: BootSpec | None = None) -> Guest:
         """Start a sandbox, a new one or one that was shelved.
 
@@ -202,21 +218,43 @@ class Machine:
         return guest
 
     async def _boot_new(self, sandbox_id: str, spec: BootSpec) -> Guest:
+        guest = self._warm.take(replace(spec, archive_fd=None))
+        if guest is None:
+            return await self._boot_cold(sandbox_id, spec)
+        place = self._places.pop(guest.sandbox_id)
+        place.sandbox_id = guest.sandbox_id = sandbox_id
+        self._places[sandbox_id] = place
+        if spec.archive_fd is not None:
+            await self._fill(guest, guest.unpack(spec.archive_fd))
+        return guest
+
+    async def _boot_ahead(self, spec: BootSpec) -> Guest:
+        if self.disk_low:
+            raise BootFailedError("the disk of this host is nearly full")
+        return await self._boot_cold(uuid.uuid4().hex, spec)
+
+    async def _until_nothing_boots(self) -> None:
+        while self._booting:
+            await asyncio.wait(self._booting.values())
+
+    async def _boot_cold(self, sandbox_id: str, spec: BootSpec) -> Guest:
         image, archive = spec.image, spec.archive_fd
         if image is not None:
             uid = image.owner
         else:
             uid = None if self._uids is None else self._uids.take()
-        place = Place(self._folder.path / "sandboxes" / sandbox_id, uid, image)
+        # Seen inside. It must not tell who was booted ahead of being asked for.
+        name = uuid.uuid4().hex if self._warm.size else sandbox_id
+        place = Place(sandbox_id, self._folder.path / "sandboxes" / name, uid, image)
         try:
             place.make()
             if image is not None and archive is not None:
                 await keeping.unpack(archive, place)
         except OSError as error:
-            await self._clean_up(sandbox_id, place)
+            await self._clean_up(place)
             raise BootFailedError(f"the host refused: {error}") from error
         except BaseException:
-            await self._clean_up(sandbox_id, place)
+            await self._clean_up(place)
             raise
         if image is not None and archive is not None:
             return await self._boot_again(sandbox_id, spec, place)
@@ -244,9 +282,9 @@ class Machine:
 
     async def _boot(self, sandbox_id: str, spec: BootSpec, place: Place) -> Guest:
         boot_id = str(uuid.uuid4())
-        clean_up = functools.partial(self._clean_up, sandbox_id, place)
+        clean_up = functools.partial(self._clean_up, place)
         # No group ever has the name of another, which may not be gone yet.
-        name = f"{sandbox_id}-{boot_id[:8]}"
+        name = f"{place.path.name}-{boot_id[:8]}"
         try:
             place.make_ready(boot_id)
             async with contextlib.AsyncExitStack() as undo:
@@ -255,7 +293,7 @@ class Machine:
                 launched = await launch(
                     self._roots.command_of(place, spec, confinement.told),
                     self._roots.filter_of(place),
-                    place.uid,
+                    self._roots.entry_of(place),
                     self._config.boot_timeout_seconds,
                     confinement,
                 )
@@ -267,7 +305,8 @@ class Machine:
             await clean_up()
             raise
         self._places[sandbox_id] = place
-        return Guest(sandbox_id, boot_id, launched, clean_up, confinement, place.layer)
+        layer = place.layer if self.tier.boundary else place.path
+        return Guest(sandbox_id, boot_id, launched, clean_up, confinement, layer)
 
     async def shelve(self, sandbox_id: str) -> None:
         """End a sandbox's processes and keep its files, until `boot` or `discard`.
@@ -301,9 +340,13 @@ class Machine:
             writer_fd: Open for writing on a regular file of the host, not for appending.
 
         Raises:
-            GuestOSError: As `Guest.pack`. What was written is worthless then.
+            GuestOSError: As `Guest.pack`; EOPNOTSUPP: the tier cannot. What was written is
+                worthless then.
             GuestLostError: It has died, or was never there.
         """
+        if not self.tier.boundary:
+            words = f"there are no archives in the isolation {self.tier.name}"
+            raise GuestOSError(errno.EOPNOTSUPP, words)
         guest = self._guests.get(sandbox_id)
         if guest is not None:
             await keeping.copy(guest, self._places[sandbox_id], writer_fd, self._memory_roots)
@@ -318,21 +361,24 @@ class Machine:
         place = self._shelved.pop(sandbox_id, None)
         if place is not None:
             place.kept = False
-            await self._clean_up(sandbox_id, place)
+            await self._clean_up(place)
 
     async def close(self) -> None:
         """Kill every sandbox and remove everything from the disk. Idempotent."""
         self._closed = True
         if self._booting:
             await asyncio.wait(self._booting.values())
+        await self._warm.close()
         await asyncio.gather(*(guest.kill() for guest in list(self._guests.values())))
         self._shelved.clear()
         await self._limiter.close()
+        await asyncio.to_thread(self._roots.close)
         await asyncio.to_thread(self._folder.remove)
         if self._uids is not None:
             self._uids.close()
 
-    async def _clean_up(self, sandbox_id: str, place: Place) -> None:
+    async def _clean_up(self, place: Place) -> None:
+        sandbox_id = place.sandbox_id
         self._places.pop(sandbox_id, None)
         if place.kept:
             self._guests.pop(sandbox_id, None)
@@ -342,24 +388,3 @@ class Machine:
         self._guests.pop(sandbox_id, None)
         if place.image is None and place.uid is not None and self._uids is not None:
             self._uids.give_back(place.uid)
-
-
-def raise_open_files_limit() -> tuple[int, int]:
-    """Raise the soft limit of open files to the hard one; the limits before."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return soft, hard
-
-
-def _check_platform() -> None:
-    if sys.platform != "linux":
-        raise IsolationUnavailableError(
-            f"Sandboxes are made of Linux namespaces, and this is {sys.platform}.",
-            "Use a Linux machine, WSL 2 or a virtual machine, or set E2B_API_KEY.",
-        )
-    if platform.machine() not in seccomp.ARCHITECTURES:
-        raise IsolationUnavailableError(
-            f"There is no system call filter for the processor {platform.machine()}.",
-            f"Use one of {', '.join(seccomp.ARCHITECTURES)}, or set E2B_API_KEY.",
-        )

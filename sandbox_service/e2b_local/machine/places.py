@@ -22,12 +22,14 @@ class Place:
     """What a sandbox keeps between two boots.
 
     Attributes:
+        sandbox_id: Whose it is. One that was booted ahead gets its own when it is taken.
         path: Its own folder on the host.
         uid: Whom the host takes it for. None: the server's own user.
         image: Its root filesystem. None: the host's own files.
         kept: Whether it stays when the processes end.
     """
 
+    sandbox_id: str
     path: Path
     uid: int | None
     image: Image | None = None

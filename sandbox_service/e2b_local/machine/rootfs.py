@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING, Final
 
 from sandbox_service.e2b_local.machine import ownership, runtime
 from sandbox_service.e2b_local.machine.bubblewrap import (
+    DROP_AND_START_AGENT,
     OWN_PATH,
     ROOT_HOME,
     START_AGENT,
-    SYNTHETIC_ETC,
     WRITABLE,
     boot_id,
     kernel_views,
@@ -32,6 +32,7 @@ from sandbox_service.e2b_local.machine.bubblewrap import (
     namespaces,
     own_folders,
 )
+from sandbox_service.e2b_local.machine.etc import SYNTHETIC_ETC
 from sandbox_service.e2b_local.machine.model import HOME
 from sandbox_service.e2b_local.machine.shims import SHIMS
 from sandbox_service.e2b_local.machine.staging import remove_tree
@@ -148,9 +149,10 @@ def build_arguments(
         limits: What it is told of its limits.
     """
     staged = outfit.runtime
+    start = DROP_AND_START_AGENT if layout.tier.userns == "given" else START_AGENT
     return [
         str(layout.bwrap),
-        *namespaces(spec, 0),
+        *namespaces(layout.tier, spec, 0),
         *("--overlay-src", str(image.root)),
         *("--overlay", str(folder / LAYER), str(folder / _WORK), "/"),
         *kernel_views(layout, config),
@@ -166,7 +168,7 @@ def build_arguments(
         *(("--setenv", "SANDBOX_TAR", " ".join(staged.tar)) if staged.tar else ()),
         *("--chdir", "/"),
         *("--seccomp", str(seccomp_fd)),
-        *("--", *staged.command, "-I", "-S", "-c", START_AGENT, str(control_fd), limits.own),
+        *("--", *staged.command, "-I", "-S", "-c", start, str(control_fd), limits.own),
     ]
 
 

@@ -7,7 +7,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sandbox_service.e2b_local.machine import bubblewrap, rootfs
-from sandbox_service.e2b_local.machine.model import IsolationUnavailableError
+from sandbox_service.e2b_local.machine.entry import Entry
+from sandbox_service.e2b_local.machine.etc import Etc
+from sandbox_service.e2b_local.machine.guard import Guard
+from sandbox_service.e2b_local.machine.model import USERS, IsolationUnavailableError
+from sandbox_service.e2b_local.machine.plain_user import PlainUsers
+from sandbox_service.e2b_local.machine.tiers import NO_USERNS
+from sandbox_service.e2b_local.machine.unsafe import Keeper
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,12 +34,21 @@ class Roots:
         config: As the machine has it.
         folder: The machine's own.
         layout: Of sandboxes on the host's files.
+
+    Raises:
+        IsolationUnavailableError: Something that the tier needs is not here.
     """
 
     def __init__(self, config: MachineConfig, folder: InstanceFolder, layout: Layout) -> None:
         self._config = config
         self._folder = folder
         self._layout = layout
+        self._etc = Etc(layout.etc)
+        self._plain_users: PlainUsers | None = None
+        self._guard = None if layout.tier.userns == "own" else Guard()
+        self._keeper = None if layout.tier.boundary else Keeper(layout)
+        if layout.tier is NO_USERNS:
+            self._plain_users = PlainUsers(layout.guest_dir / "accounts")
         self._staging = asyncio.Lock()
         self._staged: tuple[Layout, Outfit] | None = None
 
@@ -41,9 +56,15 @@ class Roots:
         """Make ready for sandboxes of images. Idempotent.
 
         Raises:
-            IsolationUnavailableError: There is no bubblewrap that knows overlays, or the
-                agent's interpreter cannot be carried into an image.
+            IsolationUnavailableError: The tier has none, there is no bubblewrap that knows
+                overlays, or the agent's interpreter cannot be carried into an image.
         """
+        if not self._layout.tier.carries_images:
+            raise IsolationUnavailableError(
+                "Root filesystems of templates need user namespaces, and the isolation "
+                f"{self._layout.tier.name} does without.",
+                "Allow user namespaces on this host, or offer only templates without a `rootfs`.",
+            )
         async with self._staging:
             if self._staged is None:
                 self._staged = await asyncio.to_thread(self._stage)
@@ -70,18 +91,49 @@ class Roots:
 
     def filter_of(self, place: Place) -> Path:
         """The filter of system calls of a sandbox."""
+        if self._keeper is not None:
+            return self._keeper.filter
         if place.image is None:
             return self._layout.guest_dir / "seccomp.bpf"
         return self._ready()[1].seccomp_program
 
+    def entry_of(self, place: Place) -> Entry:
+        """The way of a sandbox in."""
+        return Entry(
+            tier=self._layout.tier,
+            host_uid=place.uid,
+            inside_uid=USERS["user" if place.image is None else "root"],
+            guard=self._guard,
+            paths=None if self._keeper is None else self._keeper.paths(place.path),
+        )
+
+    def close(self) -> None:
+        """Let go, when no sandbox is left. Blocks for a moment."""
+        if self._guard is not None:
+            self._guard.close()
+
     def command_of(
         self, place: Place, spec: BootSpec, limits: AgentLimits
     ) -> Callable[[int, int], list[str]]:
-        """Return what writes the command line of a sandbox; see `launch`."""
+        """Return what writes the command line of a sandbox; see `launch`.
+
+        Raises:
+            OSError: The disk says no.
+        """
         config, path, image = self._config, place.path, place.image
+        keeper = self._keeper
+        if keeper is not None:
+            keeper.make_ready(path, place.uid)
+            return lambda control_fd, seccomp_fd: keeper.build_arguments(
+                path, place.uid, control_fd, seccomp_fd, limits
+            )
         if image is None:
+            shown = replace(self._layout, etc=self._etc.current())
+            user = None
+            if self._plain_users is not None and place.uid is not None:
+                user = self._plain_users.take(place.uid)
             return lambda control_fd, seccomp_fd: bubblewrap.build_arguments(
-                self._layout, config, spec, path, control_fd, seccomp_fd, limits
+                shown, config, spec, path, control_fd, seccomp_fd, limits, user
             )
         layout, outfit = self._ready()
         return lambda control_fd, seccomp_fd: rootfs.build_arguments(

@@ -138,11 +138,12 @@ def fail_with(number: int) -> int:
     return _FAIL | number
 
 
-def build_program(machine: str | None = None) -> bytes:
+def build_program(machine: str | None = None, *, without_sockets: bool = False) -> bytes:
     """Assemble the filter for a processor.
 
     Args:
         machine: A key of `ARCHITECTURES`. None: the one this runs on.
+        without_sockets: Whether to refuse every socket but pairs of them.
 
     Returns:
         An array of struct sock_filter, at most 4096 of them, as `bwrap --seccomp` wants.
@@ -151,10 +152,13 @@ def build_program(machine: str | None = None) -> bytes:
         KeyError: There is no table for that processor.
     """
     architecture = ARCHITECTURES[machine or platform.machine()]
-    return b"".join(_INSTRUCTION.pack(*one) for one in _instructions(architecture))
+    whole = _instructions(architecture, without_sockets=without_sockets)
+    return b"".join(_INSTRUCTION.pack(*one) for one in whole)
 
 
-def _instructions(architecture: Architecture) -> Iterator[tuple[int, int, int, int]]:
+def _instructions(
+    architecture: Architecture, *, without_sockets: bool
+) -> Iterator[tuple[int, int, int, int]]:
     calls = architecture.calls
     # A 32-bit program would bring another table of numbers with it.
     yield (_LOAD_WORD, 0, 0, _ARCHITECTURE_AT)
@@ -169,6 +173,9 @@ def _instructions(architecture: Architecture) -> Iterator[tuple[int, int, int, i
             if name in calls:
                 yield (_JUMP_EQUAL, 0, 1, calls[name])
                 yield (_RETURN, 0, 0, fail_with(verdict))
+    if without_sockets:
+        yield (_JUMP_EQUAL, 0, 1, calls["socket"])
+        yield (_RETURN, 0, 0, fail_with(errno.EACCES))
     denied = fail_with(errno.EPERM)
     yield from _judge(calls["clone"], 0, _JUMP_ANY_BIT, (_NEW_NAMESPACE_FLAGS,), denied, ALLOW)
     yield from _judge(calls["ioctl"], 1, _JUMP_EQUAL, _TERMINAL_INJECTIONS, denied, ALLOW)

@@ -14,11 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from sandbox_service.e2b_local.machine import seccomp
-from sandbox_service.e2b_local.machine.bubblewrap import (
-    SYNTHETIC_ETC,
-    Candidate,
-    Interpreter,
-)
+from sandbox_service.e2b_local.machine.bubblewrap import Candidate, Interpreter
 from sandbox_service.e2b_local.machine.model import IsolationUnavailableError
 from sandbox_service.e2b_local.machine.shims import SHIMS
 
@@ -101,18 +97,15 @@ class InstanceFolder:
         """Write what every sandbox sees of ours.
 
         Returns:
-            The folder with `agent/`, `etc/`, `bin/` and, for the server, `seccomp.bpf`.
+            The folder with `agent/`, `bin/` and, for the server, `seccomp.bpf`.
         """
         guest = self.path / "guest"
         (guest / "agent").mkdir()
         for source in _AGENT_SOURCES.glob("*.py"):
             shutil.copyfile(source, guest / "agent" / source.name)
         (guest / "seccomp.bpf").write_bytes(seccomp.build_program())
-        etc, programs = guest / "etc", guest / "bin"
-        etc.mkdir()
+        programs = guest / "bin"
         programs.mkdir()
-        for name, text in SYNTHETIC_ETC.items():
-            (etc / name).write_text(text)
         for name, text in SHIMS.items():
             (programs / name).write_text(text)
             (programs / name).chmod(0o755)

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sandbox_service.e2b_local.edge.opening import Place
 from sandbox_service.e2b_local.egress.request import BadRequestError, read_request
+from sandbox_service.e2b_local.tunnels.opening import Place
 
 URL = "http://a.org/x"
 

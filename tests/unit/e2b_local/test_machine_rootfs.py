@@ -32,6 +32,7 @@ from sandbox_service.e2b_local.machine.rootfs import (
     remove,
 )
 from sandbox_service.e2b_local.machine.runtime import Runtime
+from sandbox_service.e2b_local.machine.tiers import OWN_USER
 from sandbox_service.e2b_local.machine.tree import PathRefusedError
 
 IMAGE = Image(Path("/state/images/1/root"), None)
@@ -55,7 +56,8 @@ def host(tmp_path):
 
 
 def layout_of(host: Path):
-    return look_at_host(Path("/bwrap"), Path("/guest"), Interpreter("/usr/bin/python3"), root=host)
+    python = Interpreter("/usr/bin/python3")
+    return look_at_host(OWN_USER, Path("/bwrap"), Path("/guest"), python, root=host)
 
 
 def command(host: Path, **settings) -> list[str]:

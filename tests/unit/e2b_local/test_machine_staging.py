@@ -103,7 +103,7 @@ def test_guest_files_can_be_read_by_any_uid(base):
     modes = {path: path.stat().st_mode for path in guest.rglob("*")}
     names = {str(path.relative_to(guest)) for path in modes}
 
-    assert {"agent/main.py", "etc/passwd", "bin/sudo", "seccomp.bpf"} <= names
+    assert {"agent/main.py", "bin/sudo", "seccomp.bpf"} <= names
     assert all(mode & stat.S_IROTH for mode in modes.values())
     assert modes[guest / "bin" / "sudo"] & stat.S_IXOTH
     folder.remove()
@@ -135,7 +135,8 @@ def test_the_agent_is_compiled_for_its_interpreter(base):
     folder.compile_agent(Interpreter(sys.executable))
 
     compiled = {path.name.split(".")[0] for path in guest.glob("agent/__pycache__/*.pyc")}
-    assert compiled == {"__init__", "archives", "main", "files", "messages"}
+    assert compiled == {path.stem for path in guest.glob("agent/*.py")}
+    assert {"main", "messages"} <= compiled
     folder.remove()
 
 

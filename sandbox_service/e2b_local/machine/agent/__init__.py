@@ -9,5 +9,6 @@ is nothing to apply per program and nothing that could be forgotten.
 
 Nothing here may import the rest of the product, or anything beyond what Python 3.8 has.
 The imports are few and partly private on purpose: `json`, `socket`, `signal` and
-`ctypes` would double the time a sandbox takes to boot.
+`ctypes` would double the time a sandbox takes to boot. What only files and archives need is
+imported when the server has been told that the sandbox is there.
 """

@@ -121,3 +121,6 @@ def read_until(descriptor: int, deadline: float) -> bytes | None:
             return kept
         kept += part[: COMPLAINT_LIMIT_BYTES - len(kept)]
     return None
+
+
+WORK = {"pack": pack, "unpack": unpack}

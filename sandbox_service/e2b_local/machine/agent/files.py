@@ -6,6 +6,8 @@ import errno
 import os
 import stat
 
+from .opening import open_path
+
 # Python 3.8 must be able to run this file, whatever runs the server.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,7 +17,8 @@ if TYPE_CHECKING:
 LIST_LIMIT_ENTRIES = 100_000
 METADATA_PREFIX = "user.e2b."
 
-NAMES = {0: "root", 1000: "user", 65534: "nobody"}
+# Without a user namespace its one user has the uid that the host knows.
+NAMES = {os.getuid(): "user", 0: "root", 1000: "user", 65534: "nobody"}
 DISK_ROOTS = ("/home/user", "/workspace", "/root")
 MEMORY_ROOTS = ("/tmp", "/dev/shm")  # noqa: S108
 
@@ -153,7 +156,11 @@ def _unlock(folder: str) -> None:
 
 def change_mode(question: dict[str, Any]) -> object:
     """Set the permission bits of what is behind a path."""
-    os.chmod(question["path"], question["mode"])
+    descriptor = open_path(question["path"], os.O_PATH | os.O_CLOEXEC)
+    try:
+        os.chmod(f"/proc/self/fd/{descriptor}", question["mode"])
+    finally:
+        os.close(descriptor)
     return None
 
 

@@ -6,14 +6,15 @@ import _signal  # type: ignore[import-not-found]
 import _socket
 import errno
 import fcntl
-import os
+
+# `os` without what Python builds upon it, which takes a millisecond of each boot.
+import posix as os
 import resource
 import select
 import stat
 import sys
 
 # Relative, for inside there is no other package around this one.
-from .files import QUICK, SLOW
 from .messages import decode_json, receive, send
 
 # Python 3.8 must be able to run this file, whatever runs the server.
@@ -33,7 +34,8 @@ SIGSTOP = 19
 
 LISTEN_BACKLOG = 64
 
-ARCHIVES = ("pack", "unpack")
+
+SETSID = "/usr/bin/setsid"
 
 OOM_SCORE_OF_PROGRAMS = 500
 """Programs are to die before the agent when memory runs out."""
@@ -47,6 +49,19 @@ class Refusal(Exception):  # noqa: N818
         self.answer = [number, kind, text]
 
 
+def is_file(path: str) -> bool:
+    """Whether a regular file is there, be it behind a link."""
+    try:
+        return stat.S_ISREG(os.stat(path).st_mode)
+    except (OSError, ValueError):
+        return False
+
+
+def is_program(path: str) -> bool:
+    """Whether an absolute path leads to a file that may be run."""
+    return path.startswith("/") and is_file(path) and os.access(path, os.X_OK)
+
+
 def find_program(name: str, search_path: str) -> str:
     """Look a program up as a shell would."""
     if "/" in name:
@@ -54,7 +69,7 @@ def find_program(name: str, search_path: str) -> str:
     found = 0
     for folder in search_path.split(":"):
         candidate = (folder or ".") + "/" + name
-        if os.path.isfile(candidate):
+        if is_file(candidate):
             if os.access(candidate, os.X_OK):
                 return candidate
             found = errno.EACCES
@@ -71,14 +86,6 @@ def open_terminal(rows: int, cols: int) -> tuple[int, str]:
     size = rows.to_bytes(2, order) + cols.to_bytes(2, order) + bytes(4)
     fcntl.ioctl(master, TIOCSWINSZ, size)
     return master, f"/dev/pts/{number}"
-
-
-def run_archive(question: dict[str, Any], descriptors: list[int]) -> object:
-    """Pack or unpack; few sandboxes ever do, so booting does not import it."""
-    from . import archives
-
-    work = {"pack": archives.pack, "unpack": archives.unpack}[question["op"]]
-    return work(question, descriptors)
 
 
 class Agent:
@@ -102,6 +109,7 @@ class Agent:
         poll.register(self._control.fileno(), select.POLLIN)
         poll.register(self._wake, select.POLLIN)
         send(self._control, {"event": "hello"})
+        self._import_rest()
         while True:
             for ready, _ in poll.poll():
                 if ready == self._wake:
@@ -113,18 +121,31 @@ class Agent:
                     return
                 self._answer(*message)
 
+    def _import_rest(self) -> None:
+        """Import what a boot does not need, while the server has work of its own.
+
+        Not when it is asked for: by then, programs may have moved what leads to it.
+        """
+        from . import archives, files, opening
+
+        self._quick, self._slow = files.QUICK, files.SLOW
+        self._archives = archives.WORK
+        self._open = opening.open_path
+
     def _answer(self, question: dict[str, Any], descriptors: list[int]) -> None:
         identity, operation = question["id"], question["op"]
         passed: list[int] = []
         try:
-            if operation in SLOW:
-                self._start_worker(identity, lambda: SLOW[operation](question))
+            if operation in self._slow:
+                work = self._slow[operation]
+                self._start_worker(identity, lambda: work(question))
                 return
-            if operation in ARCHIVES:
-                self._start_worker(identity, lambda: run_archive(question, descriptors))
+            if operation in self._archives:
+                pack = self._archives[operation]
+                self._start_worker(identity, lambda: pack(question, descriptors))
                 return
-            if operation in QUICK:
-                result = QUICK[operation](question)
+            if operation in self._quick:
+                result = self._quick[operation](question)
             else:
                 result = getattr(self, "do_" + operation)(question, descriptors, passed)
             send(self._control, {"id": identity, "ok": result}, tuple(passed))
@@ -199,8 +220,12 @@ class Agent:
             number = getattr(error, "errno", None) or errno.EINVAL
             text = f"{question['cwd']}: {os.strerror(number)}"
             raise Refusal(number, "cwd", text) from None
+        session = bool(question["pty"])
         try:
             program = find_program(argv[0], env.get("PATH", ""))
+            if program == SETSID and not session and argv[1:] and is_program(argv[1]):
+                # What setsid(1) would do, without the time that it takes to start.
+                program, argv, session = argv[1], argv[1:], True
             actions: list[tuple[Any, ...]] = []
             if question["pty"]:
                 master, slave = open_terminal(*question["pty"])
@@ -212,7 +237,7 @@ class Agent:
                 # 0 to 2 are the agent's own, so what came in lies above them.
                 wanted = got if question["stdin"] else [0, *got]
                 actions += [(os.POSIX_SPAWN_DUP2, fd, at) for at, fd in enumerate(wanted)]
-            pid = self._spawn(program, argv, env, actions, terminal=bool(question["pty"]))
+            pid = self._spawn(program, argv, env, actions, session=session)
         finally:
             os.chdir("/")
         self._programs.add(pid)
@@ -225,7 +250,7 @@ class Agent:
         env: dict[str, str],
         actions: list[tuple[Any, ...]],
         *,
-        terminal: bool,
+        session: bool,
     ) -> int:
         def start(path: str, arguments: list[str]) -> int:
             return os.posix_spawn(
@@ -233,7 +258,7 @@ class Agent:
                 arguments,
                 env,
                 file_actions=actions,
-                setsid=terminal,
+                setsid=session,
                 setsigmask=(),
                 setsigdef=self._every_signal,
             )
@@ -269,7 +294,7 @@ class Agent:
     def do_open(self, question: dict[str, Any], _got: list[int], out: list[int]) -> None:
         """Open a file or folder as the sandbox sees it; the descriptor goes out."""
         flags = question["flags"] | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
-        descriptor = os.open(question["path"], flags, question["mode"])
+        descriptor = self._open(question["path"], flags, question["mode"])
         out.append(descriptor)
         kind = os.fstat(descriptor)
         if not (stat.S_ISREG(kind.st_mode) or stat.S_ISDIR(kind.st_mode)):
@@ -328,6 +353,9 @@ def main(arguments: list[str]) -> None:
     """Shut every door behind oneself, then serve."""
     control = _socket.socket(fileno=int(arguments[0]))
     os.set_inheritable(control.fileno(), False)
+    # Whatever else was left open on the way here is for no program to inherit.
+    os.closerange(3, control.fileno())
+    os.closerange(control.fileno() + 1, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
     # Before the process becomes uninspectable: afterwards even it cannot open this.
     oom_score = os.open("/proc/self/oom_score_adj", os.O_RDWR | os.O_CLOEXEC)
     forbid_inspection()

@@ -9,7 +9,9 @@ events carry no id: `{"event": "hello"}` once, `{"event": "exit", "pid", "status
 from __future__ import annotations
 
 import _socket
-import os
+
+# As in `main`.
+import posix as os
 import sys
 
 # Python 3.8 must be able to run this file, whatever runs the server.

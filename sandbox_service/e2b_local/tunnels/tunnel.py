@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, cast
 if TYPE_CHECKING:
     import socket
 
-    from sandbox_service.e2b_local.edge.opening import Place
+    from sandbox_service.e2b_local.tunnels.opening import Place
 
 _HIGH_WATER_BYTES: Final = 256 * 1024
 

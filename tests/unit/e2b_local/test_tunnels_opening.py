@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sandbox_service.e2b_local.edge.opening import (
+from sandbox_service.e2b_local.tunnels.opening import (
     BadConnectError,
     Place,
     begins_tls,
