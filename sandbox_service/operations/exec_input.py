@@ -13,7 +13,7 @@ from sandbox_service.domain.exec_errors import (
     PositionOutOfRangeError,
 )
 from sandbox_service.domain.execs import ExecSpec
-from sandbox_service.domain.ports import Process
+from sandbox_service.domain.processes import Process
 
 _WRITE_BYTES: Final = 64 * 1024
 """How much is written before it counts as written: what a pipe holds."""
@@ -29,13 +29,18 @@ class ExecInput:
         process: The program.
         exec_id: For errors to name.
         spec: Whether it has an input, and what comes first.
+        taken_over: Another process of this service has written to it, nobody
+            knows how much: it can only be ended.
     """
 
-    def __init__(self, process: Process, exec_id: str, spec: ExecSpec) -> None:
+    def __init__(
+        self, process: Process, exec_id: str, spec: ExecSpec, *, taken_over: bool = False
+    ) -> None:
         self._process: Process | None = process
         self._exec_id = exec_id
         self._pty = spec.pty is not None
         self._open = spec.stdin_open or self._pty
+        self._taken_over = taken_over
         self._next = 0
         self._ended_at: int | None = None
         # One writer at a time, in the order of their calls.
@@ -60,7 +65,8 @@ class ExecInput:
 
         Raises:
             PositionOutOfRangeError: Bytes before `offset` are missing.
-            InputClosedError: There is no input to write to.
+            InputClosedError: There is no input to write to, or a restart of the
+                service has made it unknown how much was written.
             ExecNotRunningError: The program has ended.
         """
         if self._process is None:
@@ -69,6 +75,8 @@ class ExecInput:
             raise self._not_running()
         if not self._open:
             raise self._closed()
+        if self._taken_over:
+            return await self._end_of_unknown(self._process, offset, data, end=end)
         task = self._task(self._write(self._process, offset, data, end=end))
         try:
             return await asyncio.shield(task)
@@ -84,6 +92,20 @@ class ExecInput:
             # It may have ended because of what it was just sent.
             loop = asyncio.get_running_loop()
             loop.call_later(_LAST_ANSWER_S, self._give_up, tuple(self._writing))
+
+    async def _end_of_unknown(
+        self, process: Process, offset: int, data: bytes, *, end: bool
+    ) -> int:
+        """End an input of which nobody knows how much was written: that can be repeated."""
+        if data or not end:
+            raise InputClosedError(
+                f"The service was restarted under the exec {self._exec_id!r}, and how much input "
+                "it had been given is not known any more: no byte may be written twice. "
+                "Only the end of input can be sent.",
+                metadata={"exec_id": self._exec_id},
+            )
+        await process.close_stdin()
+        return offset
 
     def _was_written(self, upto: int, *, end: bool) -> bool:
         """Whether all that a repeated call brings was written by an earlier one."""

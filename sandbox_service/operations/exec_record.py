@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Final
 
+from sandbox_service.domain.errors import InvalidPathError
 from sandbox_service.domain.execs import (
     Cause,
     ExecSpec,
@@ -17,7 +18,8 @@ from sandbox_service.domain.execs import (
     Retention,
     ShellCommand,
 )
-from sandbox_service.domain.ports import FoundExec
+from sandbox_service.domain.processes import FoundExec
+from sandbox_service.operations.artifact_search import Globs, is_moment
 from sandbox_service.operations.exec_result import ExecResult, shown
 from sandbox_service.operations.exec_terms import Effective
 from sandbox_service.telemetry.metrics import Metrics
@@ -25,8 +27,16 @@ from sandbox_service.telemetry.metrics import Metrics
 _VERSION: Final = 1
 
 
-def record_of(spec: ExecSpec, effective: Effective) -> Mapping[str, object]:
-    """Return what is needed to serve an exec again: JSON, and no secrets."""
+def record_of(
+    spec: ExecSpec, effective: Effective, artifacts_since: str = ""
+) -> Mapping[str, object]:
+    """Return what is needed to serve an exec again: JSON, and no secrets.
+
+    Args:
+        spec: What was asked for.
+        effective: What it runs with.
+        artifacts_since: From when on files are its artifacts, on the sandbox's clock.
+    """
     return {
         "version": _VERSION,
         "digests": dict(spec.request_digests),
@@ -45,6 +55,8 @@ def record_of(spec: ExecSpec, effective: Effective) -> Mapping[str, object]:
         "kill_grace_s": effective.kill_grace.total_seconds(),
         "heartbeat_interval_s": effective.heartbeat_interval.total_seconds(),
         "reconnect_limit_s": effective.reconnect_limit.total_seconds(),
+        "artifact_globs": list(spec.artifact_globs),
+        "artifacts_since": artifacts_since,
     }
 
 
@@ -101,7 +113,24 @@ class Remembered:
             output_limit_bytes=limit if isinstance(limit, int) and limit >= 0 else None,
             on_output_limit=OnOutputLimit.KILL if killed else OnOutputLimit.TRUNCATE,
             block=self._record.get("block") is True,
+            artifact_globs=self._globs(),
         )
+
+    @property
+    def artifacts_since(self) -> str:
+        """From when on files are its artifacts. Empty: none are."""
+        since = self._text("artifacts_since")
+        return since if is_moment(since) else ""
+
+    def _globs(self) -> tuple[str, ...]:
+        globs = self._record.get("artifact_globs")
+        if not isinstance(globs, list) or not all(isinstance(it, str) for it in globs):
+            return ()
+        try:
+            Globs.of(globs)
+        except InvalidPathError:
+            return ()
+        return tuple(globs)
 
     def effective(self, default: Effective) -> Effective:
         """Return what it runs with.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, OrderedDict, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 
 from sandbox_service.domain.digests import differing
@@ -21,13 +21,20 @@ class ExecRegistry:
     Args:
         limits: How many may run, and how many that ended are kept for how long.
         metrics: Where running ones are counted.
+        on_running: Told, whenever one more runs, of all that run, by sandbox and id.
     """
 
-    def __init__(self, limits: Limits, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        metrics: Metrics,
+        on_running: Callable[[Mapping[str, Mapping[str, RunningExec]]], None] = lambda _: None,
+    ) -> None:
         self.budget = JournalBudget(limits.journals_bytes, metrics.exec_journal_bytes.inc)
         self.budget.on_used_up(self._give_up_output)
         self._limits = limits
         self._metrics = metrics
+        self._on_running = on_running
         self._running: defaultdict[str, dict[str, RunningExec]] = defaultdict(dict)
         self._ended: defaultdict[str, dict[str, RunningExec]] = defaultdict(dict)
         # Those that ended, the first one first, and when, by the loop's clock.
@@ -103,6 +110,7 @@ class ExecRegistry:
             self._used[sandbox_id][running.exec_id] = running.digests
             self._count(sandbox_id, +1)
         self._running[sandbox_id][running.exec_id] = running
+        self._on_running(self._running)
 
     def has_ended(self, sandbox_id: str, running: RunningExec) -> None:
         """Note that an exec has ended: its place is free, its result and output are kept."""

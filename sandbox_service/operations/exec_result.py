@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -24,10 +24,11 @@ from sandbox_service.domain.execs import (
     SourceCode,
     Stream,
 )
-from sandbox_service.domain.ports import ProcessEnd, ProcessOutput
+from sandbox_service.domain.processes import ProcessEnd, ProcessOutput
 from sandbox_service.telemetry.metrics import Metrics
 
 _SHOWN: Final = 256
+_KILLED: Final = 128 + 9
 _SURVIVORS_MAX: Final = 64
 
 _FAULTS: Final = {
@@ -158,6 +159,23 @@ class ExecResult:
             ),
             usage=usage,
         )
+
+
+def observed(end: ProcessEnd, signals: Collection[str]) -> Cause:
+    """Return why a program ended that this service did not end.
+
+    Args:
+        end: How it ended.
+        signals: Which callers have sent it, without SIG.
+    """
+    if end.oom:
+        return Cause.OOM
+    if end.signal in signals:
+        return Cause.CANCELLED
+    if "KILL" in signals and end.exit_code == _KILLED:
+        # A shell that dies of it too may still tell how its command ended.
+        return Cause.CANCELLED
+    return Cause.SIGNAL if end.signal else Cause.EXIT
 
 
 def survivors(pids: Sequence[int]) -> tuple[int, ...]:

@@ -8,21 +8,17 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Final
 
 from sandbox_service.domain.errors import SandboxError
 from sandbox_service.domain.exec_errors import ExecLostError, ExecOnOtherInstanceError
-from sandbox_service.domain.execs import ExecSpec, Position, SourceCode
+from sandbox_service.domain.execs import ExecSpec, Exited, Position, SourceCode
 from sandbox_service.domain.limits import KIB, Limits
-from sandbox_service.domain.ports import (
-    Clock,
-    Durable,
-    FoundExec,
-    Process,
-    ProcessSpec,
-    SandboxProvider,
-)
+from sandbox_service.domain.ports import Clock, SandboxProvider
+from sandbox_service.domain.processes import Durable, FoundExec, Process, ProcessSpec
 from sandbox_service.domain.sandboxes import Language, SandboxRecord
+from sandbox_service.operations.artifact_search import ArtifactSearch, Globs, sandbox_time
 from sandbox_service.operations.exec_record import Remembered, record_of
 from sandbox_service.operations.exec_registry import ExecRegistry
 from sandbox_service.operations.exec_result import ExecResult
@@ -30,6 +26,7 @@ from sandbox_service.operations.exec_terms import Effective, effective_terms
 from sandbox_service.operations.journal import Journal
 from sandbox_service.operations.readers import comes_back
 from sandbox_service.operations.running_exec import RunningExec
+from sandbox_service.operations.spool import Spool
 from sandbox_service.telemetry.metrics import Metrics
 
 _BACKSTOP: Final = timedelta(seconds=30)
@@ -94,7 +91,8 @@ class ExecStarter:
         """Start a program whose place was taken; gives the place back when it does not start."""
         asked = time.monotonic()
         try:
-            process = await self._process(record, spec, effective, language)
+            since = await self._since(record.sandbox_id, spec)
+            process = await self._process(record, spec, effective, language, since)
         except BaseException:
             # It never ran, so its id may be used again.
             self._registry.give_back(record.sandbox_id, effective.exec_id)
@@ -112,7 +110,7 @@ class ExecStarter:
             keep=comes_back(spec),
             budget=self._registry.budget,
         )
-        running = self._running(record.sandbox_id, process, spec, effective, journal, result)
+        running = self._running(record.sandbox_id, process, spec, effective, journal, result, since)
         self._registry.add(record.sandbox_id, running)
         return running
 
@@ -152,7 +150,8 @@ class ExecStarter:
         result.begin_at(begin)
         ahead = _AHEAD_BYTES if found.alive else 0
         journal.promise(Position(found.stdout_bytes + ahead, found.stderr_bytes + ahead))
-        running = self._running(sandbox_id, process, spec, effective, journal, result, found)
+        since = remembered.artifacts_since
+        running = self._running(sandbox_id, process, spec, effective, journal, result, since, found)
         self._registry.add(sandbox_id, running, adopted=True)
         return running
 
@@ -176,6 +175,7 @@ class ExecStarter:
         effective: Effective,
         journal: Journal,
         result: ExecResult,
+        artifacts_since: str,
         found: FoundExec | None = None,
     ) -> RunningExec:
         return RunningExec(
@@ -187,11 +187,35 @@ class ExecStarter:
             start_time=self._clock.now() if found is None else found.start_time,
             end_time=None if found is None else found.end_time,
             alive=found is None or found.alive,
+            taken_over=found is not None,
             clock=self._clock,
             metrics=self._metrics,
             on_end=lambda it: self._registry.has_ended(sandbox_id, it),
             is_gone=self._looking(sandbox_id),
+            spool=self._spool(sandbox_id, effective),
+            complete=self._searching(sandbox_id, spec, artifacts_since),
         )
+
+    async def _since(self, sandbox_id: str, spec: ExecSpec) -> str:
+        """Return from when on files are artifacts of a program that is about to start."""
+        if not spec.artifact_globs:
+            return ""
+        return await sandbox_time(self._provider, sandbox_id, spec.user)
+
+    def _searching(
+        self, sandbox_id: str, spec: ExecSpec, since: str
+    ) -> Callable[[Exited], Awaitable[Exited]] | None:
+        """Return what looks for an exec's artifacts. None: there is nothing to look for."""
+        if not spec.artifact_globs or not since:
+            return None
+        globs = Globs.of(spec.artifact_globs)
+        search = ArtifactSearch(globs=globs, since=since, cwd=spec.cwd, user=spec.user)
+        return partial(search.complete, self._provider, sandbox_id)
+
+    def _spool(self, sandbox_id: str, effective: Effective) -> Spool | None:
+        if effective.spool_limit_bytes is None:
+            return None
+        return Spool(self._provider, sandbox_id, effective.exec_id)
 
     def _looking(self, sandbox_id: str) -> Callable[[], Awaitable[bool]]:
         async def is_gone() -> bool:
@@ -205,6 +229,7 @@ class ExecStarter:
         spec: ExecSpec,
         effective: Effective,
         language: Language | None,
+        artifacts_since: str,
     ) -> Process:
         marker = secrets.token_hex(8)
         path = ""
@@ -217,7 +242,7 @@ class ExecStarter:
             durable = Durable(
                 exec_id=effective.exec_id,
                 spool_limit_bytes=effective.spool_limit_bytes or 0,
-                record=record_of(spec, effective),
+                record=record_of(spec, effective, artifacts_since),
             )
         return await self._provider.start(
             record.sandbox_id,
@@ -231,6 +256,7 @@ class ExecStarter:
                 backstop=_backstop(spec.timeout, effective.kill_grace),
                 language=language,
                 source_path=path,
+                exec_id=effective.exec_id,
                 instance=self._instance.name,
                 pty=spec.pty,
                 durable=durable,

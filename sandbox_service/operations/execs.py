@@ -12,8 +12,13 @@ from datetime import timedelta
 import structlog
 
 from sandbox_service.domain import paths
-from sandbox_service.domain.errors import DrainingError, SandboxError
-from sandbox_service.domain.exec_errors import ExecIdReusedError, ExecNotFoundError
+from sandbox_service.domain.errors import DrainingError
+from sandbox_service.domain.exec_errors import (
+    ExecIdReusedError,
+    ExecLostError,
+    ExecNotFoundError,
+    ExecOnOtherInstanceError,
+)
 from sandbox_service.domain.execs import (
     Cause,
     ExecSpec,
@@ -27,9 +32,11 @@ from sandbox_service.domain.execs import (
     ShellCommand,
 )
 from sandbox_service.domain.limits import Limits
-from sandbox_service.domain.policy import UNCHECKED
-from sandbox_service.domain.ports import Catalogue, Clock, FoundExec, SandboxProvider
+from sandbox_service.domain.policy import UNCHECKED, Verdict
+from sandbox_service.domain.ports import Catalogue, Clock, SandboxProvider
+from sandbox_service.domain.processes import FoundExec
 from sandbox_service.domain.sandboxes import SandboxRecord
+from sandbox_service.operations.exec_elsewhere import ExecElsewhere
 from sandbox_service.operations.exec_record import Remembered
 from sandbox_service.operations.exec_registry import ExecRegistry, require_same
 from sandbox_service.operations.exec_start import ExecStarter, Starting, ThisInstance, lost
@@ -37,6 +44,7 @@ from sandbox_service.operations.following import follow
 from sandbox_service.operations.languages import language_of
 from sandbox_service.operations.policy.code_policy import CodePolicy
 from sandbox_service.operations.running_exec import RunningExec
+from sandbox_service.operations.vigil import Vigil
 from sandbox_service.telemetry.metrics import Metrics
 
 _NOBODYS_PROGRAM = ExecSpec(program=ShellCommand(""))
@@ -72,7 +80,7 @@ class Execs:
         self._clock = clock
         self._policy = policy
         self._metrics = metrics
-        self._registry = ExecRegistry(limits, metrics)
+        self._registry = ExecRegistry(limits, metrics, Vigil(provider).watch)
         self._starter = ExecStarter(
             provider, self._registry, limits, clock, metrics, instance or ThisInstance()
         )
@@ -190,6 +198,10 @@ class Execs:
             return replace(spec, verdict=UNCHECKED)
         return await self._policy.checked(tenant, spec, what)
 
+    async def verdict(self, tenant: str, spec: ExecSpec) -> Verdict:
+        """Return what the code policy says of a program. A dry run: nothing is refused."""
+        return UNCHECKED if self._policy is None else await self._policy.verdict_on(tenant, spec)
+
     def check(self, record: SandboxRecord, spec: ExecSpec) -> None:
         """Refuse what `start` would refuse of a program's language and id; start nothing.
 
@@ -203,17 +215,23 @@ class Execs:
     async def send_input(
         self, record: SandboxRecord, exec_id: str, offset: int, data: bytes, *, end: bool
     ) -> int:
-        """Write to a program's input; see `ExecInput.send`. Returns the next offset."""
-        running = await self._found(record, exec_id)
-        return await running.input.send(offset, data, end=end)
+        """Write to a program's input; see `ExecInput.send`. Returns the next offset.
+
+        Raises:
+            ExecOnOtherInstanceError: Another instance counts what it has been given.
+        """
+        exec_ = await self._acted_on(record, exec_id)
+        if isinstance(exec_, ExecElsewhere):
+            raise exec_.no_input()
+        return await exec_.input.send(offset, data, end=end)
 
     async def signal(self, record: SandboxRecord, exec_id: str, name: str) -> bool:
         """Send a signal to all processes of an exec. Returns False when it has ended."""
-        return await (await self._found(record, exec_id)).signal(name)
+        return await (await self._acted_on(record, exec_id)).signal(name)
 
     async def resize(self, record: SandboxRecord, exec_id: str, size: PtySize) -> None:
         """Change the size of an exec's terminal; see `RunningExec.resize`."""
-        await (await self._found(record, exec_id)).resize(size)
+        await (await self._acted_on(record, exec_id)).resize(size)
 
     async def list(self, record: SandboxRecord) -> Sequence[ExecSummary]:
         """Return what runs or ran in a sandbox, also at other instances if it is durable."""
@@ -311,6 +329,13 @@ class Execs:
             running = await self._found(record, exec_id, spec)
             return running, True
 
+    async def _acted_on(self, record: SandboxRecord, exec_id: str) -> RunningExec | ExecElsewhere:
+        """Return an exec to act on, also one that cannot be read here."""
+        try:
+            return await self._found(record, exec_id)
+        except (ExecLostError, ExecNotFoundError, ExecOnOtherInstanceError) as unread:
+            return await ExecElsewhere.reach(self._provider, record.sandbox_id, exec_id, unread)
+
     async def _found(
         self,
         record: SandboxRecord,
@@ -362,27 +387,3 @@ class Execs:
             work = self._starter.adopt(sandbox_id, found, terms, position)
             starting = self._starting_of(sandbox_id, exec_id, asyncio.create_task(work))
         return await starting.started()
-
-
-async def recover_all(
-    execs: Execs, records: Sequence[SandboxRecord], predecessors: Sequence[str]
-) -> bool:
-    """Take over sandboxes from instances that are gone; see `Execs.recover`.
-
-    Returns:
-        Whether it worked for all of them.
-    """
-    slots = asyncio.Semaphore(8)
-
-    async def recover(record: SandboxRecord) -> bool:
-        async with slots:
-            try:
-                await execs.recover(record, predecessors)
-            except SandboxError as error:
-                _log.warning(
-                    "execs.not_recovered", sandbox_id=record.sandbox_id, reason=error.reason
-                )
-                return False
-            return True
-
-    return all(await asyncio.gather(*map(recover, records)))

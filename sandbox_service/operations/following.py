@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -19,6 +20,7 @@ from sandbox_service.domain.execs import (
 )
 from sandbox_service.domain.ports import Clock
 from sandbox_service.operations.running_exec import RunningExec
+from sandbox_service.operations.spool import Spool
 
 _SEQ_BITS: Final = 16
 """A place in the output has room for so many bits of events that move nothing."""
@@ -63,7 +65,13 @@ async def follow(
                 )
             now = clock.now()
             for frame in frames:
-                yield place.after(frame, now)
+                if running.spool is None or not Spool.may_fill(frame):
+                    yield place.after(frame, now)
+                    continue
+                async with aclosing(running.spool.fill(frame)) as found:
+                    async for it in found:
+                        reader.given(it)
+                        yield place.after(it, clock.now())
             if not frames:
                 yield place.after(Heartbeat(running.disconnect_time), now)
         exited = await running.wait()

@@ -67,6 +67,11 @@ class JournalReader:
         """Return how much of a stream was written, and how much of it this reader was given."""
         return OutputCount(written.produced_bytes, self._given[stream])
 
+    def given(self, frame: Frame) -> None:
+        """Count what its owner was given instead of a gap."""
+        if isinstance(frame, Output):
+            self._given[frame.stream] += len(frame.data)
+
     @property
     def available(self) -> int:
         """Bytes that can be read at once."""

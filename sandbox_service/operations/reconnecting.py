@@ -14,7 +14,7 @@ from sandbox_service.domain.errors import (
     SandboxEndedError,
     SandboxError,
 )
-from sandbox_service.domain.ports import Process
+from sandbox_service.domain.processes import Process
 from sandbox_service.operations.exec_result import ExecResult
 
 _PAUSE_S: Final = 0.05

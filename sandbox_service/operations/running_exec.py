@@ -32,26 +32,20 @@ from sandbox_service.domain.execs import (
     PtySize,
     Retention,
 )
-from sandbox_service.domain.ports import Clock, Process, ProcessEnd, ProcessGap, ProcessOutput
+from sandbox_service.domain.ports import Clock
+from sandbox_service.domain.processes import Process, ProcessEnd, ProcessGap, ProcessOutput
 from sandbox_service.operations.exec_input import ExecInput
-from sandbox_service.operations.exec_result import ExecResult, shown, survivors
+from sandbox_service.operations.exec_result import ExecResult, observed, shown
+from sandbox_service.operations.exec_stop import ExecStop
 from sandbox_service.operations.exec_terms import Effective, started_event
 from sandbox_service.operations.journal import Journal
 from sandbox_service.operations.readers import Readers, comes_back
 from sandbox_service.operations.reconnecting import reconnected
+from sandbox_service.operations.spool import Spool
 from sandbox_service.telemetry.metrics import Metrics
-
-_END_AFTER_KILL_S: Final = 5.0
-"""How long the backend may take to report the end of a program that was killed."""
-
-_ROUNDS_AFTER_KILL: Final = 2
-"""How often it is waited that long while something still writes."""
 
 _LAST_WORDS_S: Final = 2.0
 """How long the stream of a sandbox that is gone may take to say so itself."""
-
-_KILL_AGAIN_S: Final = 1.0
-_KILLED: Final = 128 + 9
 
 _log = structlog.get_logger(__name__)
 
@@ -72,9 +66,12 @@ class RunningExec:
         start_time: When it started.
         end_time: When it ended, if that was before it was adopted.
         alive: Whether it ran when it was started or adopted.
+        taken_over: Whether another process of this service had started it.
         metrics: Where its end is counted.
         on_end: Told once how it ended.
         is_gone: Asks whether the sandbox is gone.
+        spool: What its sandbox keeps of its output. None: nothing.
+        complete: Adds to its result what can be told only when it has ended.
 
     Attributes:
         started: The event that opens the stream.
@@ -96,17 +93,21 @@ class RunningExec:
         start_time: datetime,
         end_time: datetime | None = None,
         alive: bool = True,
+        taken_over: bool = False,
         clock: Clock,
         metrics: Metrics,
         on_end: Callable[[RunningExec], None],
         is_gone: Callable[[], Awaitable[bool]] = _never_gone,
+        spool: Spool | None = None,
+        complete: Callable[[Exited], Awaitable[Exited]] | None = None,
     ) -> None:
         self.started = started_event(spec, effective, process.pid, start_time, journal.limit)
         self.digests = spec.request_digests
         self.journal = journal
+        self.spool = spool
         self.disconnect_time: datetime | None = None
         self.exited: Exited | None = None
-        self.input = ExecInput(process, effective.exec_id, spec)
+        self.input = ExecInput(process, effective.exec_id, spec, taken_over=taken_over)
         self.readers = Readers(
             journal,
             spec.reader_grace if spec.retention is Retention.ATTACHED else None,
@@ -122,11 +123,15 @@ class RunningExec:
         self._metrics = metrics
         self._on_end = on_end
         self._is_gone = is_gone
-        self._stop_cause: Cause | None = None
-        self._stop_message = ""
-        self._survivors: tuple[int, ...] = ()
+        self._complete = complete
+        self._stop = ExecStop(
+            effective.exec_id,
+            effective.kill_grace,
+            journal,
+            result,
+            lambda: self.disconnect_time is not None,
+        )
         self._signals: set[str] = set()
-        self._killer: asyncio.Task[None] | None = None
         self._lost_cause = Cause.SANDBOX_LOST
         self._lost = False
         self._loss_timer: asyncio.TimerHandle | None = None
@@ -165,13 +170,11 @@ class RunningExec:
 
     def stop(self, cause: Cause, message: str = "") -> None:
         """End the program and all it started, because of `cause`. The first cause stays."""
-        if self._stop_cause is not None or self._process is None:
+        if self._stop.cause is not None or self._process is None:
             return
-        self._stop_cause = cause
-        self._stop_message = message
         # The end of its output would otherwise wait for somebody to read it.
         self.readers.expect_no_more()
-        self._killer = asyncio.create_task(self._kill(self._process))
+        self._stop.begin(cause, message, self._process, self._reading)
 
     async def signal(self, name: str) -> bool:
         """Send a signal to all of its processes. Returns False when it has ended.
@@ -209,7 +212,7 @@ class RunningExec:
         Args:
             left: The sandbox's lifetime from now.
         """
-        if self._stop_cause is not None or self._process is None:
+        if self._stop.cause is not None or self._process is None:
             return
         wanted = self._wanted_timeout
         if wanted is not None:
@@ -267,50 +270,11 @@ class RunningExec:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(seconds, self.stop, Cause.TIMEOUT)
 
-    async def _kill(self, process: Process) -> None:
-        """Kill the tree; give up on the backend's report of its end if that does not come."""
-        try:
-            self._survivors = survivors(await self._killed(process))
-        except SandboxEndedError:
-            # Then there is nothing left to kill.
-            pass
-        except SandboxError as error:
-            _log.warning("exec.kill_failed", exec_id=self.exec_id, reason=error.reason)
-        finally:
-            await self._give_up_reading()
-
-    async def _killed(self, process: Process) -> list[int]:
-        """Kill the tree, again and again while the backend is out of reach."""
-        while True:
-            try:
-                return list(await process.kill(self.started.kill_grace))
-            except BackendUnavailableError:
-                if self.disconnect_time is None:
-                    raise
-            await asyncio.wait({self._reading}, timeout=_KILL_AGAIN_S)
-
-    async def _give_up_reading(self) -> None:
-        """Wait for the end that the backend reports after a kill; not for ever."""
-        patience = _ROUNDS_AFTER_KILL
-        while not self._reading.done():
-            before, held = self._result.produced, self.journal.full
-            await asyncio.wait({self._reading}, timeout=_END_AFTER_KILL_S)
-            # While a reader takes its time over what was written, so do we; it may have
-            # made room just now.
-            if held or self.journal.full or self.disconnect_time is not None:
-                patience = _ROUNDS_AFTER_KILL
-                continue
-            patience -= 1
-            if not patience or self._result.produced == before:
-                self._reading.cancel()
-                return
-
     async def _run(self, process: Process) -> None:
         try:
             exited = await self._outcome(process)
-            if self._killer is not None:
-                await self._killer
-                exited = replace(exited, survivors=self._survivors)
+            await self._stop.finished()
+            exited = replace(exited, survivors=self._stop.survivors)
         finally:
             self._arm(None)
             if self._loss_timer is not None:
@@ -320,6 +284,8 @@ class RunningExec:
             # It knows its program and environment, and this may be kept for long.
             self._process = None
             await process.aclose()
+        if self._complete is not None:
+            exited = await self._complete(exited)
         self.exited = exited
         self._metrics.execs_ended.labels(exited.cause.value, exited.fault.value).inc()
         self.journal.close()
@@ -338,7 +304,7 @@ class RunningExec:
             if self._lost:
                 return self._result.exited(self._lost_cause, self._clock.now())
             # Either this exec's own killer gave up, or the process ends.
-            if self._stop_cause is None or not self._reading.cancelled():
+            if self._stop.cause is None or not self._reading.cancelled():
                 raise
             return self._ended(None, process)
 
@@ -384,17 +350,6 @@ class RunningExec:
         """Say how it ended. None: it was killed, and the backend never reported its end."""
         if end is None:
             end = ProcessEnd(None, "")
-        cause = self._stop_cause or self._observed(end)
-        now, message = self._end_time or self._clock.now(), self._stop_message
+        cause = self._stop.cause or observed(end, self._signals)
+        now, message = self._end_time or self._clock.now(), self._stop.message
         return self._result.exited(cause, now, end, process.usage(), message)
-
-    def _observed(self, end: ProcessEnd) -> Cause:
-        """Return why a program ended that this service did not end."""
-        if end.oom:
-            return Cause.OOM
-        if end.signal in self._signals:
-            return Cause.CANCELLED
-        if "KILL" in self._signals and end.exit_code == _KILLED:
-            # A shell that dies of it too may still tell how its command ended.
-            return Cause.CANCELLED
-        return Cause.SIGNAL if end.signal else Cause.EXIT

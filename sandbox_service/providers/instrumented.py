@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 
 from opentelemetry import trace
 
 from sandbox_service.domain.errors import SandboxError
-from sandbox_service.domain.execs import Position
-from sandbox_service.domain.ports import (
-    BackendInfo,
-    BackendSandbox,
-    FoundExec,
-    NewSandbox,
-    Process,
-    ProcessSpec,
-    SandboxProvider,
-)
+from sandbox_service.domain.execs import Position, Stream
+from sandbox_service.domain.ports import BackendInfo, BackendSandbox, NewSandbox, SandboxProvider
+from sandbox_service.domain.processes import FoundExec, Process, ProcessHandle, ProcessSpec
 from sandbox_service.domain.sandboxes import Preview, PreviewState, ResourceUsage, SandboxRecord
 from sandbox_service.telemetry import names
 from sandbox_service.telemetry.metrics import Metrics
@@ -85,6 +78,11 @@ class InstrumentedProvider:
         with self._measured("set_lifetime", sandbox_id):
             await self._inner.set_lifetime(sandbox_id, left)
 
+    async def resume(self, sandbox_id: str, left: timedelta) -> BackendSandbox:
+        """See `SandboxProvider`."""
+        with self._measured("resume", sandbox_id):
+            return await self._inner.resume(sandbox_id, left)
+
     async def usage(self, sandbox_id: str) -> ResourceUsage | None:
         """See `SandboxProvider`."""
         with self._measured("usage", sandbox_id):
@@ -105,6 +103,11 @@ class InstrumentedProvider:
         with self._measured("find_exec", sandbox_id):
             return await self._inner.find_exec(sandbox_id, exec_id)
 
+    async def reach(self, sandbox_id: str, exec_id: str) -> ProcessHandle | None:
+        """See `SandboxProvider`."""
+        with self._measured("reach", sandbox_id):
+            return await self._inner.reach(sandbox_id, exec_id)
+
     async def exec_records(self, sandbox_id: str) -> Sequence[FoundExec]:
         """See `SandboxProvider`."""
         with self._measured("exec_records", sandbox_id):
@@ -116,6 +119,12 @@ class InstrumentedProvider:
         """See `SandboxProvider`."""
         with self._measured("adopt", sandbox_id):
             return await self._inner.adopt(sandbox_id, found, position)
+
+    def spooled(
+        self, sandbox_id: str, exec_id: str, stream: Stream, offset: int, size: int
+    ) -> AsyncGenerator[bytes, None]:
+        """See `SandboxProvider`. It lasts for as long as its reader likes, so it is not timed."""
+        return self._inner.spooled(sandbox_id, exec_id, stream, offset, size)
 
     async def end_leftovers(self, sandbox_id: str, instance: str) -> int:
         """See `SandboxProvider`."""

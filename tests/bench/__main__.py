@@ -17,10 +17,11 @@ from collections.abc import Callable, Iterable, Mapping
 
 from rich.console import Console
 
-from tests.bench.benches import BENCHES, Sizes
+from tests.bench.benches import BENCHES
 from tests.bench.local_benches import LOCAL_BENCHES, LocalSizes
 from tests.bench.peers import Peer, PeerError
 from tests.bench.report import Row, show
+from tests.bench.sizes import Sizes
 from tests.bench.stack import LocalStack, Stack, StackError
 
 _WIDTH = 160

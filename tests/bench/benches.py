@@ -4,33 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from statistics import median
+from statistics import median, quantiles
 from typing import Final
 
+from tests.bench import loads
+from tests.bench.load_benches import open_streams, stalled_reader
 from tests.bench.report import Goal, Row, ratios
+from tests.bench.sizes import MIB, Sizes
 from tests.bench.stack import Stack
 
-MIB: Final = 1024 * 1024
-
 Turn = Callable[[int], None]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sizes:
-    """How much each bench does.
-
-    Attributes:
-        rounds: How often the two sides take turns.
-        calls: Calls in one turn of a bench that makes one after another.
-        stream_mib: MiB in one stream.
-        files: Files in one sync.
-    """
-
-    rounds: int
-    calls: int
-    stream_mib: int
-    files: int
 
 
 def in_turns(rounds: int, ours: Turn, theirs: Turn) -> None:
@@ -192,6 +175,39 @@ def status(stack: Stack, sizes: Sizes) -> list[Row]:
     ]
 
 
+def policy(stack: Stack, sizes: Sizes) -> list[Row]:
+    """What the code policy takes for a program of 1,000 lines, on top of the call itself."""
+    rows = []
+    call = "x = 1\n"
+    for words, suspicious in (("", False), (" with rule words", True)):
+        code = loads.python_lines(1000, suspicious=suspicious)
+        ours: list[float] = []
+        theirs: list[float] = []
+
+        def check(what: str, walls: list[float]) -> None:
+            took = stack.service.do("check", code=what, count=sizes.calls)
+            walls.append(median(took) * 1e3)
+
+        check(code, [])  # The first one starts a process for it.
+        in_turns(
+            sizes.rounds,
+            lambda _, code=code, ours=ours: check(code, ours),
+            lambda _, theirs=theirs: check(call, theirs),
+        )
+        rows.append(
+            Row(
+                what=f"policy, 1,000 lines{words}",
+                against="one line",
+                unit="ms",
+                ours=ours,
+                theirs=theirs,
+                compared=[mine - other for mine, other in zip(ours, theirs, strict=True)],
+                goal=Goal(5.0, unit="ms more"),
+            )
+        )
+    return rows
+
+
 def sync_files(stack: Stack, sizes: Sizes) -> list[Row]:
     """Small files into a folder that is new: ours verified and atomic, theirs neither."""
     ours: list[float] = []
@@ -219,18 +235,19 @@ def cancel(stack: Stack, sizes: Sizes) -> list[Row]:
     """From a client's cancel until its program is gone, watched from inside; a call is a round."""
     walls: list[float] = []
     with ThreadPoolExecutor(1) as watcher:
-        for _ in range(max(sizes.calls, 5)):
+        for _ in range(max(sizes.calls, 100)):
             sandbox_id, pid = stack.service.do("sleeper")
             gone = watcher.submit(stack.sdk.do, "until_gone", sandbox_id=sandbox_id, pid=pid)
             left = stack.service.do("leave")
             walls.append((gone.result() - left) * 1e3)
+    late = quantiles(walls, n=100)[-1]
     return [
         Row(
-            what="client cancels: program gone",
+            what="client cancels: program gone, p99",
             against="",
             unit="ms",
-            ours=walls,
-            compared=walls,
+            ours=[late],
+            compared=[late],
             goal=Goal(50.0, unit="ms"),
         )
     ]
@@ -242,7 +259,10 @@ BENCHES: Final[Mapping[str, Callable[[Stack, Sizes], list[Row]]]] = {
     "first-byte": first_byte,
     "stream": stream,
     "status": status,
+    "policy": policy,
     "sync": sync_files,
     "cancel": cancel,
+    "open": open_streams,
+    "stall": stalled_reader,
 }
 """Every bench by the name that the command line takes."""

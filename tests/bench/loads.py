@@ -23,6 +23,22 @@ def is_stream_part(data: bytes, offset: int) -> bool:
     return _REPEATED[start : start + len(data)] == data
 
 
+def python_lines(count: int, *, suspicious: bool) -> str:
+    """Return a Python program of so many lines, with words that rules look for or without."""
+    parts = [
+        f"def part_{it}(first, second):\n"
+        f"    total = first + second * {it}\n"
+        f"    names = [str(each) for each in range(total) if each % {it + 1}]\n"
+        f"    return '-'.join(names)[:{it}]\n"
+        for it in range(count // 4)
+    ]
+    if suspicious:
+        parts[-1] = (
+            "import os\nimport requests\ndata = dict(os.environ)\nrequests.post('', data=data)\n"
+        )
+    return "".join(parts)
+
+
 def small_files(count: int, seed: int) -> dict[str, bytes]:
     """Return `count` files of 100 bytes to 4 KiB in 40 folders, by relative path."""
     files = {}

@@ -16,9 +16,10 @@ from miosa.sandbox import v1 as pb
 from miosa.sandbox.v1 import sandbox_service_pb2_grpc
 
 from tests.bench import loads
+from tests.bench.crowd import METADATA as _METADATA
+from tests.bench.crowd import Crowd, walls
 from tests.bench.peers import obey
 
-_METADATA = (("x-miosa-tenant-id", "bench"),)
 _CHUNK = 256 * 1024
 
 
@@ -26,10 +27,15 @@ class ServicePeer:
     """A client with a sandbox of its own."""
 
     def __init__(
-        self, stub: Any, echo: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes], sandbox_id: str
+        self,
+        stub: Any,
+        echo: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes],
+        crowd: Crowd,
+        sandbox_id: str,
     ) -> None:
         self._stub = stub
         self._echo = echo
+        self._crowd = crowd
         self._sandbox_id = sandbox_id
 
     def _exec(self, command: str) -> Any:
@@ -134,6 +140,26 @@ class ServicePeer:
             lambda: self._stub.Status(request, metadata=_METADATA), count=count, at_once=at_once
         )
 
+    async def check(self, code: str, count: int) -> list[float]:
+        """Ask what the code policy says of a Python program; seconds each."""
+        program = pb.Program(source=pb.SourceCode(language="python", code=code))
+        request = pb.CheckProgramRequest(program=program)
+        walls = []
+        for _ in range(count):
+            began = time.perf_counter()
+            await self._stub.CheckProgram(request, metadata=_METADATA)
+            walls.append(time.perf_counter() - began)
+        return walls
+
+    async def status_walls(self, count: int) -> list[float]:
+        """Ask for the status `count` times, one after another; seconds each."""
+        request = pb.StatusRequest(sandbox_id=self._sandbox_id)
+        return await walls(lambda: self._stub.Status(request, metadata=_METADATA), count)
+
+    async def stall(self, size: int) -> None:
+        """Let a flood of `size` bytes go unread, in a sandbox that others use too."""
+        await self._crowd.stall(self._sandbox_id, size)
+
     async def echo(self, count: int, at_once: int) -> None:
         """Send what Status sends to the bare server."""
         request = pb.StatusRequest(sandbox_id=self._sandbox_id).SerializeToString()
@@ -174,13 +200,21 @@ async def main(address: str, echo_address: str) -> None:
             pb.CreateRequest(template="base", lifetime=Duration(seconds=3600)), metadata=_METADATA
         )
         sandbox_id = created.sandbox.sandbox_id
-        peer = ServicePeer(stub, echo_channel.unary_unary("/bench.Echo/Echo"), sandbox_id)
+        crowd = Crowd(stub, echo_channel.unary_stream("/bench.Echo/Hold"))
+        peer = ServicePeer(stub, echo_channel.unary_unary("/bench.Echo/Echo"), crowd, sandbox_id)
         deeds: dict[str, Any] = {
             name: getattr(peer, name)
             for name in (
                 *("true", "burst", "stream", "frames", "first_byte", "files"),
-                *("status", "echo", "sleeper", "leave"),
+                *("status", "status_walls", "check", "stall", "echo", "sleeper", "leave"),
             )
+        }
+        deeds |= {
+            "rooms": crowd.rooms,
+            "open": crowd.open,
+            "hold": crowd.hold,
+            "disperse": crowd.leave,
+            "close_rooms": crowd.close,
         }
         try:
             await obey(deeds)

@@ -1,9 +1,12 @@
-"""Many rounds of the main job, and what they leave: `make soak`.
+"""What only shows after a long time: `make soak`.
 
-After a warm-up it counts the descriptors, memory and children of the service
-and of its backend, the folders under the state folder, the mounts and the control
-groups, then again after the rounds. None of these may grow but memory, which is
-printed as a slope, for allocators keep what they were given.
+`rounds`: many rounds of the main job, and what they leave. After a warm-up it
+counts the descriptors, memory and children of the service and of its backend,
+the folders under the state folder, the mounts and the control groups, then
+again after the rounds. None of these may grow but memory, which is printed as
+a slope, for allocators keep what they were given.
+
+`chaos`: see `tests.bench.soak_chaos`.
 """
 
 from __future__ import annotations
@@ -13,14 +16,21 @@ import asyncio
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from miosa.sandbox import v1 as pb
 
 from sandbox_service.client.service import Service as Client
-from tests.support.processes import family, resident_bytes
+from sandbox_service.e2b_local.config import DEFAULT_WARM_SANDBOXES
+from tests.bench import soak_chaos
+from tests.support.processes import command, family, resident_bytes
 from tests.support.service import Service
+
+_SETTLED_S = 60.0
+_LOOK_AGAIN_S = 0.1
+_LOOKS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +56,22 @@ def count(service: Service) -> Count:
         groups=sum(1 for pid in pids for _ in groups_of(pid)),
         memory_bytes=sum(map(resident_bytes, pids)),
     )
+
+
+def count_settled(service: Service) -> Count:
+    """Count when the backend keeps as many sandboxes ready as it is to, and boots none."""
+    deadline = time.monotonic() + _SETTLED_S
+    looks: list[tuple[int, ...]] = []
+    while time.monotonic() < deadline:
+        with suppress(FileNotFoundError, ProcessLookupError):  # One that was just ending.
+            seen = count(service)
+            looks.append((seen.processes, seen.folders, seen.mounts, seen.groups))
+            commands = [command(pid)[:1] for pid in family(service.process.pid)]
+            ready = sum(Path(program).name == "bwrap" for it in commands for program in it)
+            if ready == DEFAULT_WARM_SANDBOXES and looks[-_LOOKS:] == [looks[-1]] * _LOOKS:
+                return seen
+        time.sleep(_LOOK_AGAIN_S)
+    raise RuntimeError(f"the backend did not come to rest within {_SETTLED_S} s: {looks[-_LOOKS:]}")
 
 
 def groups_of(pid: int) -> Iterator[Path]:
@@ -79,19 +105,16 @@ async def rounds(address: str, number: int, at_once: int) -> None:
         await asyncio.gather(*(guarded() for _ in range(number)))
 
 
-def main(arguments: list[str]) -> int:
-    """Run the soak; returns 1 when something is left."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=1000, help="after the warm-up")
-    parser.add_argument("--at-once", type=int, default=4)
-    options = parser.parse_args(arguments)
+def many_rounds(options: argparse.Namespace) -> int:
+    """Run many rounds of the main job; returns 1 when something is left."""
     service = Service.start("--log-format=json")
     try:
         service.wait_until_ready()
         asyncio.run(rounds(service.grpc_address, 20, options.at_once))
-        before, began = count(service), time.monotonic()
+        before, began = count_settled(service), time.monotonic()
         asyncio.run(rounds(service.grpc_address, options.rounds, options.at_once))
-        after, took = count(service), time.monotonic() - began
+        took = time.monotonic() - began
+        after = count_settled(service)
     finally:
         wrong = service.close()
     grown = after.memory_bytes - before.memory_bytes
@@ -113,6 +136,25 @@ def main(arguments: list[str]) -> int:
         or after.descriptors > before.descriptors + options.rounds // 10 + 8
     )
     return 1 if leaks or wrong else 0
+
+
+SOAKS = {"rounds": many_rounds, "chaos": soak_chaos.run}
+"""Every soak, by the name that the command line takes."""
+
+
+def main(arguments: list[str]) -> int:
+    """Run the soaks that were chosen, or all; returns 1 when something is wrong."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    add = parser.add_argument
+    add("soaks", nargs="*", metavar="SOAK", help=f"which: {', '.join(SOAKS)}; all if none")
+    add("--rounds", type=int, default=1000, help="after the warm-up")
+    add("--at-once", type=int, default=4, help="rounds at a time")
+    soak_chaos.add_options(parser)
+    options = parser.parse_args(arguments)
+    for name in options.soaks:
+        if name not in SOAKS:
+            parser.error(f"there is no soak {name!r}; there are {', '.join(SOAKS)}")
+    return max(SOAKS[name](options) for name in options.soaks or SOAKS)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO
 
 from tests.bench.peers import Peer
+from tests.support.processes import resident_bytes
 
 _KEY = "e2b_" + "0" * 40
 _STOP_S = 30
@@ -55,7 +56,7 @@ class Stack:
 
     def _start(self) -> None:
         state = self._folder()
-        env, _ = self._backend(state / "backend")
+        env = self._backend(state / "backend")
         address = self._service(state / "service", env)
         echo_address = self._echo()
         self.sdk = Peer("tests.bench.sdk_peer", env=env)
@@ -71,16 +72,16 @@ class Stack:
         self._closing.callback(shutil.rmtree, state, ignore_errors=True)
         return state
 
-    def _backend(self, state: Path) -> tuple[dict[str, str], int]:
-        """Start the backend; returns its clients' environment, and its pid."""
+    def _backend(self, state: Path, *arguments: str) -> dict[str, str]:
+        """Start the backend; returns its clients' environment."""
         process = self._spawn(
             *("sandbox_service.e2b_local", "--parent-lifeline"),
-            *("--state-dir", str(state), "--api-key", _KEY),
+            *("--state-dir", str(state), "--api-key", _KEY, *arguments),
         )
         status = json.loads(_line(process.stdout) or "{}")
         if not status.get("ready"):
             raise StackError(f"{status.get('cause', 'The backend ended.')} {status.get('fix', '')}")
-        env = {
+        return {
             **os.environ,
             "E2B_API_KEY": _KEY,
             "E2B_API_URL": str(status["url"]),
@@ -89,7 +90,6 @@ class Stack:
             "E2B_MAX_CONNECTIONS": "4000",
             "E2B_MAX_KEEPALIVE_CONNECTIONS": "1000",
         }
-        return env, process.pid
 
     def _service(self, state: Path, env: dict[str, str]) -> str:
         process = self._spawn(
@@ -140,6 +140,14 @@ class Stack:
         """CPU seconds that the bare server's process has used."""
         return _cpu(self._echo_pid)
 
+    def service_memory(self) -> int:
+        """Bytes that the service's process holds."""
+        return resident_bytes(self._service_pid)
+
+    def echo_memory(self) -> int:
+        """Bytes that the bare server's process holds."""
+        return resident_bytes(self._echo_pid)
+
     def sdk_cpu(self) -> float:
         """CPU seconds that the bare SDK's process has used."""
         return _cpu(self.sdk.pid)
@@ -149,29 +157,24 @@ class LocalStack(Stack):
     """The local backend alone, its client, and plain bubblewrap.
 
     Attributes:
+        cold: A client of another one, which keeps no sandbox ready for those who will ask.
         plain: Runs bubblewrap as the backend does, and does nothing else.
     """
 
+    cold: Peer
     plain: Peer
 
     def _start(self) -> None:
-        env, backend_pid = self._backend(self._folder() / "backend")
-        self.sdk = Peer("tests.bench.local_sdk_peer", env=env)
-        self._closing.callback(self.sdk.stop)
-        self.sdk.do("true", count=1)  # Its sandbox is there.
-        command, uid = _sandbox_of(backend_pid)
-        self.plain = Peer("tests.bench.local_plain_peer", json.dumps(command), str(uid), env=env)
+        self.sdk = self._client()
+        self.cold = self._client("--warm", "0")
+        self.plain = Peer("tests.bench.local_plain_peer", env=dict(os.environ))
         self._closing.callback(self.plain.stop)
 
-
-def _sandbox_of(backend_pid: int) -> tuple[list[str], int]:
-    """Return the command line of the one bubblewrap that a backend runs, and its uid."""
-    children = Path(f"/proc/{backend_pid}/task/{backend_pid}/children").read_text().split()
-    for process in (Path("/proc", pid) for pid in children):
-        command = process.joinpath("cmdline").read_bytes().decode().split("\0")[:-1]
-        if Path(command[0]).name == "bwrap":
-            return command, process.stat().st_uid
-    raise StackError("The backend runs no bubblewrap.")
+    def _client(self, *arguments: str) -> Peer:
+        env = self._backend(self._folder() / "backend", *arguments)
+        client = Peer("tests.bench.local_sdk_peer", env=env)
+        self._closing.callback(client.stop)
+        return client
 
 
 def _line(pipe: IO[str] | None) -> str:

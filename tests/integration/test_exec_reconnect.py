@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 
 import httpx
@@ -10,8 +11,9 @@ import pytest_asyncio
 from miosa.sandbox import v1 as pb
 
 from tests.integration.local_backend import API_KEY, LocalBackend
-from tests.support.calls import Box, Client, Ran, events
+from tests.support.calls import Box, Client, Ran, events, failure, unlikely
 from tests.support.service import Service, served
+from tests.support.silent_way import SilentWay
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -112,3 +114,59 @@ async def test_a_sandbox_that_vanishes_under_a_program_is_lost_within_seconds(wh
     seen += await events(call)
 
     assert Ran(seen).outcome[0] == "SANDBOX_LOST"
+
+
+async def test_a_sandbox_that_vanishes_behind_a_stream_that_hangs_is_lost_within_seconds(
+    faulty: LocalBackend,
+):
+    """No byte comes and no error either: the service asks by itself."""
+    async with SilentWay.to(faulty.url) as way:
+        env = {"E2B_API_KEY": API_KEY, "E2B_API_URL": way.url, "E2B_SANDBOX_URL": way.url}
+        service = Service.start(env=env)
+        try:
+            await asyncio.to_thread(service.wait_until_ready)
+            async with Client.connected(service.grpc_address) as caller:
+                box = await caller.sandbox()
+                call = box.exec("echo x; sleep 1000")
+                seen = await events(call, 2)
+                way.fall_silent()
+                # Else it would be told by the housekeeping, after a minute.
+                async with asyncio.timeout(30):
+                    await killed(faulty, box)
+                    seen += await events(call)
+        finally:
+            # Not on this loop, on which the way is.
+            wrong = await asyncio.to_thread(service.close)
+
+    assert wrong == []
+    assert Ran(seen).outcome[0] == "SANDBOX_LOST"
+
+
+async def killed(backend: LocalBackend, box: Box) -> None:
+    """End a sandbox without the service's knowledge."""
+    async with httpx.AsyncClient(base_url=backend.url, headers={"X-API-Key": API_KEY}) as client:
+        (await client.delete(f"/sandboxes/{box.sandbox_id}")).raise_for_status()
+
+
+async def test_a_program_whose_start_nobody_heard_of_is_ended(where):
+    """It runs, and no caller could ever reach it."""
+    box, faults = where
+    mark = unlikely()
+    await add(faults, "drop", {"path": "/Start$"}, 1, after_bytes=0)
+    refused = await failure(box.run(f"sleep {mark} & sleep {mark}"))
+    await box.gone(mark)
+
+    assert refused.reason in ("BACKEND_UNAVAILABLE", "OUTCOME_UNKNOWN")
+
+
+async def test_a_durable_program_whose_start_nobody_heard_of_is_found_by_a_retry(where):
+    """It has run once, and its output is there."""
+    box, faults = where
+    how = {"exec_id": "unheard", "retention": pb.RETENTION_DURABLE}
+    line = "echo >>/tmp/unheard; echo ran; sleep 0.3; wc -l </tmp/unheard"
+    await add(faults, "drop", {"path": "/Start$"}, 1, after_bytes=0)
+    await failure(box.run(line, **how))
+    ran = await box.run(line, **how)
+
+    assert ran.stdout == b"ran\n1\n"
+    assert ran.outcome == ("EXIT", 0)

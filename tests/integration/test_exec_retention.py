@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import secrets
 import shutil
 import signal
@@ -126,6 +127,26 @@ async def test_a_program_that_nobody_reads_does_not_wait(box):
     assert gap.offset == 0
     assert gap.missing_bytes + len(ran.stdout) == 30_000_005
     assert ran.stdout.endswith(b"done\n")
+
+
+async def test_what_is_durable_is_read_whole_though_the_journal_holds_less(box):
+    """What was evicted comes from the sandbox, whoever asks for it and however late."""
+    exec_id = name()
+    line = "head -c 12000000 /dev/urandom | tee /tmp/whole; echo err >&2; sha256sum </tmp/whole >&2"
+    call = box.exec(line, exec_id=exec_id, retention=DURABLE)
+    await events(call, 1)
+    call.cancel()
+
+    async def ended():
+        return await readers(box, exec_id) == -1
+
+    await until(ended)
+    ran = await attached(box, exec_id)
+    later = await attached(box, exec_id, pb.Position(stdout_offset=5, stderr_offset=4))
+
+    assert ran.check().stderr.split()[1].decode() == hashlib.sha256(ran.stdout).hexdigest()
+    assert later.stdout == ran.stdout[5:]
+    assert "gap" not in ran.kinds() + later.kinds()
 
 
 async def test_a_timeout_holds_without_readers(box):

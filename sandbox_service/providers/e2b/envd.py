@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -42,6 +43,39 @@ EndEvent = process_pb.ProcessEvent.EndEvent
 STREAMS: Final = {"stdout": Stream.STDOUT, "stderr": Stream.STDERR, "pty": Stream.PTY}
 
 
+@dataclass(frozen=True, slots=True)
+class Tag:
+    """What envd is given to remember of a program, so that any instance finds it.
+
+    Attributes:
+        marker: Which all of its processes carry.
+        exec_id: Of its exec.
+        user: Who runs it.
+    """
+
+    marker: str
+    exec_id: str
+    user: str
+
+    @classmethod
+    def of(cls, text: str | None) -> Tag:
+        """Read it again. Parts that are missing are empty."""
+        marker, exec_id, user, *_ = [*(text or "").split(":"), "", "", ""]
+        return cls(marker, exec_id, user)
+
+    def __str__(self) -> str:
+        return f"{self.marker}:{self.exec_id}:{self.user}"
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A program as envd lists it."""
+
+    pid: int
+    tag: Tag
+    has_terminal: bool
+
+
 async def domain_error(error: Exception, connection: Connection) -> BaseException:
     """Translate an error of the process service, asking for the sandbox's health if unclear.
 
@@ -74,10 +108,11 @@ def open_process(
     stdin: bool = False,
     pty: PtySize | None = None,
     backstop: timedelta | None = None,
-    tag: str | None = None,
+    tag: Tag | None = None,
 ) -> EnvdEvents:
     """Ask envd to start a process; the stream's first event tells that it has."""
-    request = process_pb.StartRequest(process=config, stdin=stdin, tag=tag)
+    told = None if tag is None else str(tag)
+    request = process_pb.StartRequest(process=config, stdin=stdin, tag=told)
     if pty is not None:
         request.pty = _terminal(pty)
     limit = None if backstop is None else backstop.total_seconds()
@@ -93,14 +128,36 @@ async def started_pid(events: EnvdEvents) -> int:
     return int(extract_start_pid(await first_event(events, CALL_TIMEOUT_S), "start process"))
 
 
-async def connect(connection: Connection, pid: int, tag: str) -> EnvdEvents | None:
+async def find(connection: Connection, exec_id: str) -> Listed | None:
+    """Find the program of an exec among those that run. None: it is not there.
+
+    Raises:
+        SandboxEndedError: The sandbox is gone.
+        BackendUnavailableError: No contact.
+    """
+    try:
+        listed = await connection.processes.list(
+            process_pb.ListRequest(), timeout_ms=timeout_to_ms(CALL_TIMEOUT_S)
+        )
+    except Exception as error:
+        raise await reading_error(error, connection) from error
+    for it in listed.processes:
+        tag = Tag.of(it.tag)
+        if tag.exec_id == exec_id:
+            # Only with a terminal the shell is envd's own child; see `supervisor`.
+            piped = it.config is not None and it.config.cmd.endswith("/setsid")
+            return Listed(it.pid, tag, has_terminal=not piped)
+    return None
+
+
+async def connect(connection: Connection, pid: int, marker: str) -> EnvdEvents | None:
     """Follow a process that runs, from now on; of one that has just ended, read the end.
 
     Args:
         connection: To its sandbox.
         pid: Its id.
-        tag: Its tag, for the id may be another's by now. Envd itself cannot be
-            asked by tag: it has been seen to look at the first process only.
+        marker: Its marker, for the id may be another's by now. Envd itself cannot
+            be asked by tag: it has been seen to look at the first process only.
 
     Returns:
         None when envd no longer knows it.
@@ -114,7 +171,7 @@ async def connect(connection: Connection, pid: int, tag: str) -> EnvdEvents | No
         listed = await connection.processes.list(
             process_pb.ListRequest(), timeout_ms=timeout_to_ms(CALL_TIMEOUT_S)
         )
-        if any(it.pid == pid and it.tag != tag for it in listed.processes):
+        if any(it.pid == pid and Tag.of(it.tag).marker != marker for it in listed.processes):
             return None
         request = process_pb.ConnectRequest(process=_selector(pid))
         events = as_stream(

@@ -33,7 +33,7 @@ from sandbox_service.domain.errors import (
     UserNotFoundError,
 )
 from sandbox_service.domain.exec_errors import TooManyExecsError
-from sandbox_service.domain.ports import ProcessSpec
+from sandbox_service.domain.processes import ProcessSpec
 from sandbox_service.providers.e2b.sdk import Code, ConnectError, sdk_errors
 
 _SOON: Final = timedelta(seconds=1)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from sandbox_service.domain.errors import BackendRejectedCredentialsError, SandboxError
 from sandbox_service.domain.execs import ProcessUsage
-from sandbox_service.domain.ports import FoundExec, ProcessEnd
+from sandbox_service.domain.processes import FoundExec, ProcessEnd
 from sandbox_service.providers.e2b import envd
 from sandbox_service.providers.e2b.sdk import Oneof, process_pb
 from sandbox_service.providers.e2b.supervisor import script, spool_kib
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _FIND: Final = script("find_execs.sh")
 _SWEEP: Final = script("sweep_spools.sh")
 _READ: Final = script("read_spool.sh")
+
+_READ_PART: Final = 'tail -c "+$2" -- "$1" | head -c "$3"'
 
 _FIND_TIMEOUT_S: Final = 30.0
 _LINES: Final = 5
@@ -98,7 +100,7 @@ class Kept:
         )
 
 
-async def read_spool(
+def read_spool(
     connection: Connection, kept: Kept, ending: str, offset: int, *, alive: bool
 ) -> AsyncGenerator[bytes, None]:
     """Read a stream from its spool, and while the program runs what is added to it.
@@ -116,11 +118,33 @@ async def read_spool(
         BackendUnavailableError: Contact was lost.
     """
     spooler = kept.spoolers[ending == "err"]
-    arguments = ["-c", _READ, "/bin/bash", f"{kept.path}.{ending}", str(offset), str(spooler)]
-    config = process_pb.ProcessConfig(
-        cmd="/bin/bash", args=[*arguments, "alive" if alive else "ended"]
-    )
-    events = envd.open_process(connection, config, user=kept.user)
+    arguments = [f"{kept.path}.{ending}", str(offset), str(spooler), "alive" if alive else "ended"]
+    return _printed(connection, [_READ, "/bin/bash", *arguments], kept.user)
+
+
+def read_part(
+    connection: Connection, kept: Kept, ending: str, offset: int, size: int
+) -> AsyncGenerator[bytes, None]:
+    """Read so much of a stream from its spool; less comes when less is there.
+
+    Raises:
+        SandboxEndedError: The sandbox is gone.
+        BackendUnavailableError: Contact was lost.
+    """
+    arguments = [f"{kept.path}.{ending}", str(offset + 1), str(size)]
+    return _printed(connection, [_READ_PART, "/bin/bash", *arguments], kept.user)
+
+
+async def _printed(
+    connection: Connection, script: Sequence[str], user: str
+) -> AsyncGenerator[bytes, None]:
+    """Run a script of bash in the sandbox and yield what it prints, until it ends or we leave.
+
+    Raises:
+        SpoolGoneError: It failed.
+    """
+    config = process_pb.ProcessConfig(cmd="/bin/bash", args=["-c", *script])
+    events = envd.open_process(connection, config, user=user)
     pid = 0
     try:
         pid = await envd.started_pid(events)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from datetime import timedelta
-from typing import Final, Literal
+from typing import Final
 
 import structlog
 
@@ -19,11 +18,9 @@ from sandbox_service.domain.errors import (
 from sandbox_service.domain.exec_errors import (
     ExecIdReusedError,
     ExecLostError,
-    InputClosedError,
-    TooManyExecsError,
 )
-from sandbox_service.domain.execs import Position, ProcessUsage, PtySize, Stream
-from sandbox_service.domain.ports import (
+from sandbox_service.domain.execs import Position, ProcessUsage, Stream
+from sandbox_service.domain.processes import (
     FoundExec,
     ProcessEnd,
     ProcessEvent,
@@ -34,15 +31,13 @@ from sandbox_service.domain.ports import (
 from sandbox_service.providers.e2b import envd, kept, supervisor
 from sandbox_service.providers.e2b.connections import Connection
 from sandbox_service.providers.e2b.errors import start_error
-from sandbox_service.providers.e2b.sdk import Code, ConnectError, process_pb
+from sandbox_service.providers.e2b.handle import E2BProcessHandle
+from sandbox_service.providers.e2b.sdk import process_pb
 from sandbox_service.providers.e2b.signals import signal_name
 from sandbox_service.providers.e2b.spooled import SpooledOutput
 from sandbox_service.providers.e2b.trailers import TrailerScanner
 
 _log = structlog.get_logger(__name__)
-
-_STDIN_CHUNK_BYTES: Final = 256 * 1024
-_END_OF_INPUT: Final = b"\x04"
 
 _END_WAIT_S: Final = 0.05
 """How long the backend's own end event is waited for after both trailers.
@@ -59,8 +54,8 @@ _OWN: Final = (ProcessOutput, ProcessGap, envd.EndEvent)
 _Items = AsyncGenerator[_Item, None]
 
 
-class E2BProcess:
-    """A program that runs in a sandbox. Implements `domain.ports.Process`.
+class E2BProcess(E2BProcessHandle):
+    """A program that runs in a sandbox. Implements `domain.processes.Process`.
 
     Args:
         connection: To its sandbox.
@@ -80,10 +75,7 @@ class E2BProcess:
         scanners: dict[Stream, TrailerScanner],
         exec_id: str = "",
     ) -> None:
-        self._connection = connection
-        self._pid = pid
-        self._marker = marker
-        self._user = user
+        super().__init__(connection, pid, marker, user, has_terminal=Stream.PTY in scanners)
         self._scanners = scanners
         self._exec_id = exec_id
         self._found: FoundExec | None = None
@@ -111,7 +103,7 @@ class E2BProcess:
             stdin=spec.stdin,
             pty=spec.pty,
             backstop=spec.backstop,
-            tag=spec.marker,
+            tag=envd.Tag(spec.marker, spec.exec_id, spec.user),
         )
         try:
             pid = await envd.started_pid(events)
@@ -139,13 +131,8 @@ class E2BProcess:
         await process._resume_spooled(found, position)
         return process
 
-    @property
-    def pid(self) -> int:
-        """See `domain.ports.Process`."""
-        return self._pid
-
     async def events(self) -> AsyncIterator[ProcessEvent]:
-        """See `domain.ports.Process`."""
+        """See `domain.processes.Process`."""
         while self._first:
             yield self._first.pop(0)
         trailers_at: float | None = None
@@ -184,7 +171,7 @@ class E2BProcess:
                 yield ProcessOutput(stream, visible)
 
     async def reconnect(self, position: Position) -> None:
-        """See `domain.ports.Process`."""
+        """See `domain.processes.Process`."""
         await self.aclose()
         if self._exec_id:
             found = await self._record()
@@ -200,76 +187,17 @@ class E2BProcess:
             scanner.lose()
         await self._release_if_dead()
 
-    async def write_stdin(self, data: bytes) -> None:
-        """See `domain.ports.Process`."""
-        for start in range(0, len(data), _STDIN_CHUNK_BYTES):
-            chunk = data[start : start + _STDIN_CHUNK_BYTES]
-            try:
-                await envd.send_input(self._connection, self._pid, chunk, pty=self._has_terminal)
-            except ConnectError as error:
-                if error.code in (Code.NOT_FOUND, Code.INTERNAL):
-                    raise InputClosedError("The program takes no more input.") from error
-                raise await envd.domain_error(error, self._connection) from error
-            except Exception as error:
-                raise await envd.domain_error(error, self._connection) from error
-
-    async def close_stdin(self) -> None:
-        """See `domain.ports.Process`."""
-        if self._has_terminal:
-            await self.write_stdin(_END_OF_INPUT)
-            return
-        try:
-            await envd.close_input(self._connection, self._pid)
-        except Exception as error:
-            if isinstance(error, ConnectError) and error.code is Code.NOT_FOUND:
-                return
-            raise await envd.domain_error(error, self._connection) from error
-
-    async def signal(self, name: str) -> bool:
-        """See `domain.ports.Process`."""
-        killer = self._connection.killer(self._user)
-        try:
-            return await killer.signal(self._pid, self._marker, name) > 0
-        except (BackendUnavailableError, TooManyExecsError):
-            if name not in ("TERM", "KILL"):
-                raise
-            # A sandbox that cannot fork any more still takes a signal to the leader.
-            return await self._signal_leader("TERM" if name == "TERM" else "KILL")
-
-    async def resize(self, size: PtySize) -> None:
-        """See `domain.ports.Process`."""
-        try:
-            await envd.resize(self._connection, self._pid, size)
-        except Exception as error:
-            if isinstance(error, ConnectError) and error.code is Code.NOT_FOUND:
-                return
-            raise await envd.domain_error(error, self._connection) from error
-
     def usage(self) -> ProcessUsage | None:
-        """See `domain.ports.Process`."""
+        """See `domain.processes.Process`."""
         for scanner in self._scanners.values():
             if scanner.trailer is not None:
                 return ProcessUsage(cpu_time=scanner.trailer.cpu_time)
         return None if self._found is None else self._found.usage
 
-    async def kill(self, grace: timedelta) -> Sequence[int]:
-        """See `domain.ports.Process`."""
-        killer = self._connection.killer(self._user)
-        try:
-            return await killer.kill(self._pid, self._marker, grace.total_seconds())
-        except (BackendUnavailableError, TooManyExecsError):
-            _log.warning("exec.only_leader_killed", pid=self._pid)
-            await self._signal_leader("KILL")
-            return [self._pid]
-
     async def aclose(self) -> None:
-        """See `domain.ports.Process`."""
+        """See `domain.processes.Process`."""
         if self._items is not None:
             await self._items.aclose()
-
-    @property
-    def _has_terminal(self) -> bool:
-        return Stream.PTY in self._scanners
 
     def _whole(self) -> bool:
         """Whether everything that was written before the program's end has been read."""
@@ -382,12 +310,3 @@ class E2BProcess:
         except SandboxError:
             # Then its end is told when its children have ended.
             return
-
-    async def _signal_leader(self, name: Literal["TERM", "KILL"]) -> bool:
-        try:
-            await envd.signal_leader(self._connection, self._pid, name)
-        except Exception as error:
-            if isinstance(error, ConnectError) and error.code is Code.NOT_FOUND:
-                return False
-            raise await envd.domain_error(error, self._connection) from error
-        return True

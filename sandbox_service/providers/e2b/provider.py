@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import math
 import uuid
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Mapping, Sequence
+from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -17,18 +18,13 @@ from sandbox_service.domain.errors import (
     DiskFullError,
     FileNotAccessibleError,
     InvalidRequestError,
+    SandboxEndedError,
     SandboxError,
     UserNotFoundError,
 )
-from sandbox_service.domain.execs import Position
-from sandbox_service.domain.ports import (
-    BackendInfo,
-    BackendSandbox,
-    FoundExec,
-    NewSandbox,
-    Process,
-    ProcessSpec,
-)
+from sandbox_service.domain.execs import Position, Stream
+from sandbox_service.domain.ports import BackendInfo, BackendSandbox, NewSandbox
+from sandbox_service.domain.processes import FoundExec, Process, ProcessHandle, ProcessSpec
 from sandbox_service.domain.sandboxes import (
     InternetAccess,
     Preview,
@@ -41,6 +37,8 @@ from sandbox_service.domain.sandboxes import (
 from sandbox_service.providers.e2b import kept
 from sandbox_service.providers.e2b.connections import Connection, Connections, Endpoint
 from sandbox_service.providers.e2b.errors import translated, translating
+from sandbox_service.providers.e2b.handle import E2BProcessHandle
+from sandbox_service.providers.e2b.orphans import MAY_HAVE_STARTED, end_orphan, may_be_left
 from sandbox_service.providers.e2b.process import E2BProcess
 from sandbox_service.providers.e2b.sdk import (
     AsyncSandbox,
@@ -89,7 +87,7 @@ class E2BProvider:
         self._endpoint = endpoint
         self._info = info
         self._connections = Connections(endpoint)
-        self._sweeping: set[asyncio.Task[None]] = set()
+        self._tidying: set[asyncio.Task[None]] = set()
         # trust_env off: a proxy of the environment must not see loopback probes.
         self._probe = httpx.AsyncClient(
             timeout=_PROBE_TIMEOUT_S, trust_env=False, follow_redirects=False
@@ -170,6 +168,18 @@ class E2BProvider:
                 sandbox_id, _whole_seconds(left), **self._endpoint.params()
             )
 
+    async def resume(self, sandbox_id: str, left: timedelta) -> BackendSandbox:
+        """See `SandboxProvider`."""
+        with translating():
+            sandbox = await AsyncSandbox.connect(
+                sandbox_id, timeout=_whole_seconds(left), **self._endpoint.params()
+            )
+        self._connections.keep(sandbox)
+        seen = await self.get(sandbox_id)
+        if seen is None:
+            raise SandboxEndedError(f"The sandbox {sandbox_id} has ended. Create another.")
+        return seen
+
     async def usage(self, sandbox_id: str) -> ResourceUsage | None:
         """See `SandboxProvider`."""
         since = datetime.now(UTC) - _METRICS_WINDOW
@@ -200,7 +210,12 @@ class E2BProvider:
     async def start(self, sandbox_id: str, spec: ProcessSpec) -> Process:
         """See `SandboxProvider`."""
         connection = await self._connections.to(sandbox_id)
-        process = await E2BProcess.start(connection, spec)
+        try:
+            process = await E2BProcess.start(connection, spec)
+        except MAY_HAVE_STARTED:
+            if may_be_left(spec):
+                self._soon(end_orphan(connection, spec))
+            raise
         if spec.durable is not None and spec.durable.spool_limit_bytes:
             connection.spooled[spec.user] += 1
             if connection.spooled[spec.user] % kept.SWEEP_EVERY == 0:
@@ -214,14 +229,21 @@ class E2BProvider:
             except SandboxError as error:
                 _log.warning("exec.spools_not_swept", reason=error.reason)
 
-        sweeping = asyncio.create_task(sweep())
-        self._sweeping.add(sweeping)
-        sweeping.add_done_callback(self._sweeping.discard)
+        self._soon(sweep())
+
+    def _soon(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tidying.add(task)
+        task.add_done_callback(self._tidying.discard)
 
     async def find_exec(self, sandbox_id: str, exec_id: str) -> FoundExec | None:
         """See `SandboxProvider`."""
         found = await kept.find(await self._connections.to(sandbox_id), exec_id, "")
         return found[0] if found else None
+
+    async def reach(self, sandbox_id: str, exec_id: str) -> ProcessHandle | None:
+        """See `SandboxProvider`."""
+        return await E2BProcessHandle.reach(await self._connections.to(sandbox_id), exec_id)
 
     async def exec_records(self, sandbox_id: str) -> Sequence[FoundExec]:
         """See `SandboxProvider`."""
@@ -233,6 +255,20 @@ class E2BProvider:
         """See `SandboxProvider`."""
         connection = await self._connections.to(sandbox_id)
         return await E2BProcess.adopt(connection, found, position or Position())
+
+    async def spooled(
+        self, sandbox_id: str, exec_id: str, stream: Stream, offset: int, size: int
+    ) -> AsyncGenerator[bytes, None]:
+        """See `SandboxProvider`."""
+        connection = await self._connections.to(sandbox_id)
+        found = await kept.find(connection, exec_id, "")
+        if not found:
+            return
+        ending = "err" if stream is Stream.STDERR else "out"
+        pieces = kept.read_part(connection, kept.Kept.of(found[0]), ending, offset, size)
+        async with aclosing(pieces):
+            async for data in pieces:
+                yield data
 
     async def end_leftovers(self, sandbox_id: str, instance: str) -> int:
         """See `SandboxProvider`."""
@@ -296,8 +332,8 @@ class E2BProvider:
 
     async def aclose(self) -> None:
         """See `SandboxProvider`. The SDK's own pools end with the process."""
-        for sweeping in self._sweeping:
-            sweeping.cancel()
+        for task in self._tidying:
+            task.cancel()
         await self._probe.aclose()
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from sandbox_service.domain.errors import BackendUnavailableError
 from sandbox_service.domain.execs import Position, Stream
-from sandbox_service.domain.ports import FoundExec, ProcessGap, ProcessOutput
+from sandbox_service.domain.processes import FoundExec, ProcessGap, ProcessOutput
 from sandbox_service.providers.e2b import envd
 from sandbox_service.providers.e2b.kept import Kept, SpoolGoneError, read_spool
 from sandbox_service.providers.e2b.supervisor import spool_kib

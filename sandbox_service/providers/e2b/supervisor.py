@@ -17,7 +17,7 @@ from importlib import resources
 from typing import Final
 
 from sandbox_service.domain.execs import Argv, ShellCommand, SourceCode
-from sandbox_service.domain.ports import Durable, ProcessSpec
+from sandbox_service.domain.processes import Durable, ProcessSpec
 
 MARKER: Final = "SANDBOX_EXEC_MARKER"
 """The environment variable that every process of an exec carries."""

@@ -27,7 +27,7 @@ if [ ! -r "$__sbx_memory" ]; then
     __sbx_memory=/sys/fs/cgroup${__sbx_before#0::}/memory.events
   fi
 fi
-[ ! -r "$__sbx_memory" ] || mapfile -t __sbx_before <"$__sbx_memory"
+[ ! -r "$__sbx_memory" ] || mapfile -t __sbx_before 2>/dev/null <"$__sbx_memory"
 # Whether the kernel has killed for want of memory since then.
 __sbx_was_oom() {
   local now=() before="${__sbx_before[*]} "

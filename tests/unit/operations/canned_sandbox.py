@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from sandbox_service.domain.errors import SandboxError
 from sandbox_service.domain.execs import Argv, Stream
-from sandbox_service.domain.ports import ProcessEnd, ProcessOutput, ProcessSpec
+from sandbox_service.domain.processes import ProcessEnd, ProcessOutput, ProcessSpec
 
 DIGEST = "ab" * 32
 ANSWER = b"=changes\0./a\0\t./b\0=deleted\0./c\xff\0=end\0/r\0%b\0user\0" % DIGEST.encode()

@@ -9,7 +9,7 @@ import pytest
 
 from sandbox_service.domain.errors import BackendError, OutcomeUnknownError
 from sandbox_service.domain.execs import Stream
-from sandbox_service.domain.ports import ProcessEnd, ProcessOutput
+from sandbox_service.domain.processes import ProcessEnd, ProcessOutput
 from sandbox_service.operations.commands import CommandResult, run_command
 from tests.unit.operations.canned_sandbox import CannedSandbox, out, settle
 

@@ -33,7 +33,7 @@ from sandbox_service.domain.files import (
     SyncReceipt,
 )
 from sandbox_service.domain.limits import Limits
-from sandbox_service.domain.ports import ProcessEnd
+from sandbox_service.domain.processes import ProcessEnd
 from sandbox_service.domain.sandboxes import (
     InternetAccess,
     PreviewSpec,

@@ -14,7 +14,7 @@ import pytest
 
 from sandbox_service.domain.errors import BackendUnavailableError
 from sandbox_service.domain.execs import ShellCommand
-from sandbox_service.domain.ports import ProcessSpec
+from sandbox_service.domain.processes import ProcessSpec
 from sandbox_service.providers.e2b import supervisor
 from sandbox_service.providers.e2b.killer import TreeKiller
 from tests.support.calls import until

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from sandbox_service.domain.execs import Argv, Program, ShellCommand, SourceCode
-from sandbox_service.domain.ports import Durable, ProcessSpec
+from sandbox_service.domain.processes import Durable, ProcessSpec
 from sandbox_service.domain.sandboxes import Language
 from sandbox_service.providers.e2b import supervisor
 from sandbox_service.providers.e2b.trailers import TrailerScanner
