@@ -41,6 +41,7 @@ async def examine(settings: Settings) -> list[Finding]:
         config = MachineConfig(
             state_dir=settings.state_dir / "doctor",
             bwrap=settings.local_bwrap,
+            isolation=settings.local_isolation,
             limits=settings.local_limits,
         )
         findings += await diagnose(config)

@@ -26,7 +26,7 @@ from sandbox_service.app.wiring import Wired, wire
 from sandbox_service.domain.errors import SandboxError
 from sandbox_service.domain.limits import MESSAGE_BYTES_MAX
 from sandbox_service.http.endpoint import HttpEndpoint, application
-from sandbox_service.operations.execs import recover_all
+from sandbox_service.operations.exec_recovery import recover_all
 from sandbox_service.operations.sandboxes import DEPLOYMENT
 from sandbox_service.providers.catalogue import CatalogueError, YamlCatalogue
 from sandbox_service.rpc.call import Calls
@@ -174,7 +174,9 @@ class Server:
             images_dir=images_dir(settings.state_dir),
             domain=settings.local_domain,
             port=settings.local_port,
+            isolation=settings.local_isolation,
             limits=settings.local_limits,
+            warm=settings.local_warm,
             bwrap=settings.local_bwrap,
             log_level="debug" if settings.log_level == "debug" else "warning",
             templates=_write_templates(instance.folder / "templates.json", catalogue),
@@ -187,7 +189,7 @@ class Server:
         _log.warning(
             "backend.embedded",
             note="No E2B key is set: sandboxes run on this machine, and end with this service.",
-            isolation=ready.tier,
+            isolation=f"{ready.tier}: {ready.tier_detail}",
             limits=ready.limits,
         )
         return ready

@@ -77,6 +77,21 @@ class Settings(BaseSettings):
         description="Embedded backend: what keeps sandboxes to their memory, CPU and disk; auto: "
         "control groups if possible, else a watchdog.",
     )
+    local_warm: int = Field(
+        2, ge=0, description="Embedded backend: sandboxes kept booted for those who will ask."
+    )
+    local_isolation: Literal[
+        "auto",
+        "bwrap-userns",
+        "bwrap-host-uid",
+        "bwrap-given-userns",
+        "bwrap-no-userns",
+        "process-unsafe",
+    ] = Field(
+        "auto",
+        description="Embedded backend: what keeps sandboxes apart; auto: the best that works here."
+        " `process-unsafe` is no boundary.",
+    )
     local_bwrap: Path | None = Field(
         None, description="Embedded backend: the bubblewrap to use instead of the first that works."
     )

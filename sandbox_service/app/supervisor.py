@@ -35,6 +35,7 @@ class BackendReady:
     Attributes:
         url: Where, for the SDK: both its API and its sandboxes.
         tier: What separates its sandboxes from one another.
+        tier_detail: What that is worth, for people.
         limits: How well their limits hold here, and why, for people.
         api_key: What it asks its clients for. A secret.
     """
@@ -43,6 +44,7 @@ class BackendReady:
     port: int
     domain: str
     tier: str
+    tier_detail: str
     limits: str
     api_key: str = field(repr=False)
 
@@ -54,7 +56,9 @@ class EmbeddedBackend:
         state_dir: Its own folder.
         domain: Of preview URLs.
         port: To listen on; 0 for any free one.
+        isolation: What keeps sandboxes apart: a tier's name, or `auto`.
         limits: How the sizes of templates are kept: `auto`, `watch` or `off`.
+        warm: How many sandboxes are kept booted for those who will ask.
         bwrap: The bubblewrap to use, if not the first that works.
         log_level: Of its logs, on standard error.
         templates: A file with the templates that it offers.
@@ -69,7 +73,9 @@ class EmbeddedBackend:
         *,
         domain: str,
         port: int,
+        isolation: str,
         limits: str,
+        warm: int,
         bwrap: Path | None,
         log_level: str,
         templates: Path,
@@ -81,7 +87,7 @@ class EmbeddedBackend:
         self._arguments = ["--state-dir", str(state_dir), "--domain", domain]
         self._arguments += ["--log-level", log_level, "--parent-lifeline", "--limits", limits]
         self._arguments += ["--templates", str(templates), "--images-dir", str(images_dir)]
-        self._arguments += egress
+        self._arguments += ["--warm", str(warm), "--isolation", isolation, *egress]
         if bwrap is not None:
             self._arguments += ["--bwrap", str(bwrap)]
         self._port = port
@@ -123,6 +129,7 @@ class EmbeddedBackend:
             self._port,
             told["domain"],
             told["tier"],
+            told["tier_detail"],
             told["limits_detail"],
             self._api_key,
         )

@@ -109,7 +109,7 @@ def _operations(
     policy: CodePolicy,
 ) -> Operations:
     limits, clock = settings.limits, SystemClock()
-    sandboxes = Sandboxes(store, provider, clock, metrics, settings.deployment)
+    sandboxes = Sandboxes(store, provider, clock, metrics, settings.deployment, limits)
     here = ThisInstance(instance.name, settings.advertised_address)
     execs = Execs(provider, catalogue, limits, clock, metrics, here, policy)
     sandboxes.on_ended(execs.forget)
@@ -181,7 +181,7 @@ def _backend_info(settings: Settings, backend: BackendReady | None) -> BackendIn
         return BackendInfo(
             kind="embedded",
             isolation_tier=backend.tier,
-            isolation_detail=f"{backend.tier}; {backend.limits}",
+            isolation_detail=f"{backend.tier}: {backend.tier_detail}; {backend.limits}",
             survives_restart=False,
             internet=False,
             internet_denial=True,

@@ -22,13 +22,14 @@ from sandbox_service.operations.capabilities import Told
 _TIERS = {
     "microvm": "ISOLATION_TIER_MICROVM",
     "user-kernel": "ISOLATION_TIER_USER_KERNEL",
+    "process-unsafe": "ISOLATION_TIER_PROCESS",
 }
 _LATER = "Not in this version."
 _PARTLY = {
     "miosa.sandbox.v1.SandboxService/Create": (
         "Not yet: lease, profile, idle_timeout, artifact_globs, network rules, disk_bytes."
     ),
-    "miosa.sandbox.v1.SandboxService/Exec": "Not yet: artifact_globs, auto_resume.",
+    "miosa.sandbox.v1.SandboxService/Exec": "Not yet: an archive of what artifact_globs match.",
     "miosa.sandbox.v1.SandboxService/SyncFiles": (
         "Not yet: files named as unchanged, excludes with !, a reload that runs on."
     ),
@@ -36,6 +37,7 @@ _PARTLY = {
 }
 _POLICED = {f"miosa.sandbox.v1.SandboxService/{name}" for name in ("Create", "Exec", "SyncFiles")}
 _NOT_HERE = "This backend cannot do it."
+_POLICY = "It is a lint: isolation, not its verdict, is the boundary."
 
 
 def response(told: Told, served: Mapping[str, bool]) -> capabilities_pb2.GetCapabilitiesResponse:
@@ -73,7 +75,7 @@ def response(told: Told, served: Mapping[str, bool]) -> capabilities_pb2.GetCapa
             )
             for name, yes in served.items()
         ],
-        features=_features(backend),
+        features=_features(backend, told.policy),
         sandboxes_survive_restart=backend.survives_restart,
     )
 
@@ -104,7 +106,7 @@ def _limits(limits: Limits) -> capabilities_pb2.Limits:
     )
 
 
-def _features(backend: BackendInfo) -> list[capabilities_pb2.FeatureInfo]:
+def _features(backend: BackendInfo, policy: Mode) -> list[capabilities_pb2.FeatureInfo]:
     supported = {
         "PREVIEW_TOKEN": True,
         "RESOURCE_USAGE": True,
@@ -113,8 +115,12 @@ def _features(backend: BackendInfo) -> list[capabilities_pb2.FeatureInfo]:
         "RAW_TEMPLATES": True,
         "INTERNET": backend.internet,
         "NETWORK_POLICY": backend.internet_denial,
+        "CODE_POLICY": policy is not Mode.OFF,
     }
-    notes = {"INTERNET": backend.internet_note}
+    notes = {
+        "INTERNET": backend.internet_note,
+        "CODE_POLICY": _POLICY if policy is not Mode.OFF else "This deployment has none.",
+    }
     names = capabilities_pb2.Feature.keys()
     return [
         capabilities_pb2.FeatureInfo(

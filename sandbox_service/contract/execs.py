@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from miosa.sandbox.v1 import exec_event_pb2, exec_options_pb2, exec_pb2, outcome_pb2, program_pb2
+from miosa.sandbox.v1 import (
+    exec_event_pb2,
+    exec_options_pb2,
+    exec_pb2,
+    outcome_pb2,
+    policy_pb2,
+    program_pb2,
+)
 
-from sandbox_service.contract import enums, policy, times
+from sandbox_service.contract import artifacts, enums, policy, times
 from sandbox_service.contract.digests import request_digests
-from sandbox_service.contract.refusals import refuse_fields
 from sandbox_service.domain import paths
 from sandbox_service.domain.execs import (
     Argv,
@@ -33,6 +39,7 @@ from sandbox_service.domain.execs import (
     Started,
     Stream,
 )
+from sandbox_service.operations.artifact_search import Globs
 
 _STREAMS = {
     Stream.STDOUT: exec_event_pb2.OUTPUT_STREAM_STDOUT,
@@ -81,10 +88,10 @@ def exec_spec(message: exec_pb2.ExecRequest) -> ExecSpec:
     """Return what an ExecRequest asks for.
 
     Raises:
-        NotImplementedYetError: It asks for what this version does not serve.
-        InvalidPathError: `cwd` is no absolute path.
+        InvalidPathError: `cwd` is no absolute path, or a glob leads out of it.
     """
-    refuse_fields(message, "artifact_globs", "auto_resume")
+    globs = tuple(message.artifact_globs)
+    Globs.of(globs)
     retention = _RETENTIONS[message.retention]
     block = message.overflow == exec_options_pb2.OVERFLOW_BLOCK
     if message.overflow == exec_options_pb2.OVERFLOW_UNSPECIFIED:
@@ -111,7 +118,13 @@ def exec_spec(message: exec_pb2.ExecRequest) -> ExecSpec:
         heartbeat_interval=times.optional_duration(message, "heartbeat_interval"),
         spool_limit_bytes=message.spool_limit if message.HasField("spool_limit") else None,
         reconnect_limit=times.optional_duration(message, "reconnect_limit"),
+        artifact_globs=globs,
     )
+
+
+def checked_spec(message: policy_pb2.CheckProgramRequest) -> ExecSpec:
+    """Return the program that a CheckProgramRequest is about."""
+    return ExecSpec(program=program(message.program), stdin=message.stdin_data or None)
 
 
 def _stdin(message: exec_pb2.ExecRequest) -> tuple[bytes | None, bool]:
@@ -240,6 +253,7 @@ def _exited(it: Exited) -> exec_event_pb2.ExecExited:
         "first_byte": phases.first_byte,
         "run": phases.ran,
         "drain": phases.drained,
+        "artifacts": phases.artifacts,
     }
     return exec_event_pb2.ExecExited(
         cause=enums.cause(it.cause.value),
@@ -258,6 +272,7 @@ def _exited(it: Exited) -> exec_event_pb2.ExecExited:
         survivor_pids=it.survivors,
         usage=None if it.usage is None else _usage(it.usage),
         message=it.message,
+        artifacts=None if it.artifacts is None else artifacts.found(it.artifacts),
     )
 
 

@@ -50,6 +50,7 @@ _INTERNET = {
     policy_pb2.EGRESS_DEFAULT_ALLOW: InternetAccess.ALLOWED,
     policy_pb2.EGRESS_DEFAULT_DENY: InternetAccess.DENIED,
 }
+_CLOCKLESS = {SandboxState.ENDED, SandboxState.PAUSED}
 _EGRESS = {access: number for number, access in _INTERNET.items()}
 
 
@@ -137,7 +138,7 @@ def sandbox(
         e2b_template_id=record.backend_template_id,
         metadata=record.metadata,
         create_time=times.timestamp(record.create_time),
-        expire_time=times.timestamp(record.expire_time) if record.end is None else None,
+        expire_time=None if record.state in _CLOCKLESS else times.timestamp(record.expire_time),
         state_time=times.timestamp(record.state_time),
         setup_results=[_setup_result(it) for it in record.setup_results],
         owner=record.owner,

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
+from sandbox_service.domain.artifacts import ExecArtifacts
 from sandbox_service.domain.policy import UNCHECKED, Verdict
 
 
@@ -134,6 +135,7 @@ class ExecSpec:
             exec keeps in the sandbox. None: the service's default.
         reconnect_limit: How long the backend may be out of reach. None: the
             service's default.
+        artifact_globs: Of the files to tell of at its end, relative to `cwd`.
         verdict: What the code policy says. None: it has not been asked yet.
     """
 
@@ -156,6 +158,7 @@ class ExecSpec:
     heartbeat_interval: timedelta | None = None
     spool_limit_bytes: int | None = None
     reconnect_limit: timedelta | None = None
+    artifact_globs: tuple[str, ...] = ()
     verdict: Verdict | None = None
 
 
@@ -263,7 +266,8 @@ class ProcessUsage:
 
     Attributes:
         cpu_time: In user and kernel mode.
-        max_resident_bytes: The most that one process held.
+        max_resident_bytes: The most that one process held. A bash cannot ask what
+            its children held, so the supervisor does not tell.
     """
 
     cpu_time: timedelta | None = None
@@ -280,6 +284,7 @@ class Phases:
         first_byte: From there until its first output. None when it wrote none.
         ran: From start to end.
         drained: From the program's end until all output was read.
+        artifacts: How long artifacts were looked for. None: they were not.
     """
 
     queued: float = 0.0
@@ -287,6 +292,7 @@ class Phases:
     first_byte: float | None = None
     ran: float = 0.0
     drained: float = 0.0
+    artifacts: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -303,6 +309,7 @@ class Exited:
         message: One sentence for people, when the cause is not an exit.
         counts: What became of each stream that the program had.
         usage: None: the backend does not tell.
+        artifacts: What appeared where its globs look. None: it has none.
     """
 
     exec_id: str
@@ -318,6 +325,7 @@ class Exited:
     counts: Mapping[Stream, OutputCount]
     phases: Phases = field(default_factory=Phases)
     usage: ProcessUsage | None = None
+    artifacts: ExecArtifacts | None = None
 
     @property
     def produced_bytes(self) -> int:

@@ -34,6 +34,8 @@ class IllegalTransitionError(Exception):
 def moved(record: SandboxRecord, to: SandboxState, time: datetime) -> SandboxRecord:
     """Return `record` in the state `to` since `time`. A state follows itself unnoticed.
 
+    A sandbox that was paused runs again as a new generation.
+
     Raises:
         IllegalTransitionError: `to` cannot follow, or is ENDED: use `ended`.
     """
@@ -41,7 +43,8 @@ def moved(record: SandboxRecord, to: SandboxState, time: datetime) -> SandboxRec
         return record
     if to is SandboxState.ENDED or to not in _FOLLOWS[record.state]:
         raise IllegalTransitionError(f"{record.sandbox_id}: {record.state} -> {to}")
-    return replace(record, state=to, state_time=time)
+    resumed = record.state is SandboxState.PAUSED
+    return replace(record, state=to, state_time=time, generation=record.generation + resumed)
 
 
 _DETAILS: Final[Mapping[EndCause, str]] = {

@@ -7,22 +7,13 @@ limits or measures. Each failure that these raise is an error of
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from sandbox_service.domain.execs import Position, ProcessUsage
-from sandbox_service.domain.processes import (
-    Durable,
-    FoundExec,
-    Process,
-    ProcessEnd,
-    ProcessEvent,
-    ProcessGap,
-    ProcessOutput,
-    ProcessSpec,
-)
+from sandbox_service.domain.execs import Position, Stream
+from sandbox_service.domain.processes import FoundExec, Process, ProcessHandle, ProcessSpec
 from sandbox_service.domain.sandboxes import (
     InternetAccess,
     Language,
@@ -35,27 +26,6 @@ from sandbox_service.domain.sandboxes import (
     SandboxState,
     Template,
 )
-
-__all__ = [
-    "BackendInfo",
-    "BackendSandbox",
-    "Catalogue",
-    "Clock",
-    "Durable",
-    "FoundExec",
-    "Intent",
-    "NewSandbox",
-    "Process",
-    "ProcessEnd",
-    "ProcessEvent",
-    "ProcessGap",
-    "ProcessOutput",
-    "ProcessSpec",
-    "ProcessUsage",
-    "RecordFilter",
-    "SandboxProvider",
-    "Store",
-]
 
 
 class Clock(Protocol):
@@ -157,6 +127,17 @@ class SandboxProvider(Protocol):
         """Let a sandbox end `left` from now."""
         ...
 
+    async def resume(self, sandbox_id: str, left: timedelta) -> BackendSandbox:
+        """Let a sandbox run again that was paused, for `left` from now on at least.
+
+        One that runs already runs on.
+
+        Raises:
+            SandboxEndedError: The backend has no such sandbox.
+            BackendQuotaExceededError: As many run as may run at once.
+        """
+        ...
+
     async def usage(self, sandbox_id: str) -> ResourceUsage | None:
         """Return the newest sample of what a sandbox uses. None: there is none yet."""
         ...
@@ -181,6 +162,14 @@ class SandboxProvider(Protocol):
         """Return what the sandbox knows of an exec that was started as durable. None: nothing."""
         ...
 
+    async def reach(self, sandbox_id: str, exec_id: str) -> ProcessHandle | None:
+        """Find the program of an exec that runs, whichever instance started it and reads it.
+
+        Returns:
+            What acts on it. None: no program of such an exec runs.
+        """
+        ...
+
     async def exec_records(self, sandbox_id: str) -> Sequence[FoundExec]:
         """Return every exec of the sandbox whose output is spooled, oldest first."""
         ...
@@ -195,6 +184,17 @@ class SandboxProvider(Protocol):
 
         Raises:
             SandboxEndedError: The sandbox is gone.
+        """
+        ...
+
+    def spooled(
+        self, sandbox_id: str, exec_id: str, stream: Stream, offset: int, size: int
+    ) -> AsyncGenerator[bytes, None]:
+        """Read a part of what is spooled of an exec; less comes when less is kept.
+
+        Raises:
+            SandboxEndedError: The sandbox is gone.
+            BackendUnavailableError: Contact was lost.
         """
         ...
 

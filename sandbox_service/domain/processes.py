@@ -38,6 +38,7 @@ class ProcessSpec:
         marker: A value that every process of this exec carries in its
             environment, so that all of them can be found again. Unique among
             all execs of a sandbox: a running program is also addressed by it.
+        exec_id: Its exec's, by which any instance of the service can reach it.
         instance: Which instance of the service runs it. Also carried by every
             process, so that what a crash left behind can be found.
         program: What to run. Source code has been written to `source_path`.
@@ -58,6 +59,7 @@ class ProcessSpec:
     backstop: timedelta | None
     language: Language | None = None
     source_path: str = ""
+    exec_id: str = ""
     instance: str = ""
     pty: PtySize | None = None
     durable: Durable | None = None
@@ -141,13 +143,57 @@ class FoundExec:
     handle: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
-class Process(Protocol):
-    """A program that runs in a sandbox."""
+class ProcessHandle(Protocol):
+    """A program that runs in a sandbox, as whoever acts on it sees it."""
 
     @property
     def pid(self) -> int:
         """Its process id inside the sandbox; also its process group."""
         ...
+
+    @property
+    def has_terminal(self) -> bool:
+        """Whether it has a terminal; else it has pipes."""
+        ...
+
+    async def write_stdin(self, data: bytes) -> None:
+        """Write to the program or its terminal, waiting until it has room.
+
+        Raises:
+            InputClosedError: It has ended, or has no input any more.
+        """
+        ...
+
+    async def close_stdin(self) -> None:
+        """End the program's input; on a terminal, type the end of input."""
+        ...
+
+    async def signal(self, name: str) -> bool:
+        """Send a signal to all of its processes.
+
+        Args:
+            name: Without SIG, such as INT.
+
+        Returns:
+            False when none of them is left.
+        """
+        ...
+
+    async def resize(self, size: PtySize) -> None:
+        """Change the size of its terminal. Nothing happens when it has ended."""
+        ...
+
+    async def kill(self, grace: timedelta) -> Sequence[int]:
+        """End the whole tree: TERM, then KILL after `grace`.
+
+        Returns:
+            The ids of its processes that are still there.
+        """
+        ...
+
+
+class Process(ProcessHandle, Protocol):
+    """A program that runs in a sandbox, as its one reader sees it."""
 
     def events(self) -> AsyncIterator[ProcessEvent]:
         """Yield output as it is written, and last how the process ended.
@@ -181,43 +227,8 @@ class Process(Protocol):
         """
         ...
 
-    async def write_stdin(self, data: bytes) -> None:
-        """Write to the program or its terminal, waiting until it has room.
-
-        Raises:
-            InputClosedError: It has ended, or has no input any more.
-        """
-        ...
-
-    async def close_stdin(self) -> None:
-        """End the program's input; on a terminal, type the end of input."""
-        ...
-
-    async def signal(self, name: str) -> bool:
-        """Send a signal to all of its processes.
-
-        Args:
-            name: Without SIG, such as INT.
-
-        Returns:
-            False when none of them is left.
-        """
-        ...
-
-    async def resize(self, size: PtySize) -> None:
-        """Change the size of its terminal. Nothing happens when it has ended."""
-        ...
-
     def usage(self) -> ProcessUsage | None:
         """Return what it used, once it has ended. None: not known."""
-        ...
-
-    async def kill(self, grace: timedelta) -> Sequence[int]:
-        """End the whole tree: TERM, then KILL after `grace`.
-
-        Returns:
-            The ids of its processes that are still there.
-        """
         ...
 
     async def aclose(self) -> None:

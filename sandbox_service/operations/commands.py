@@ -16,13 +16,8 @@ from sandbox_service.domain.errors import (
 )
 from sandbox_service.domain.execs import Argv, Stream
 from sandbox_service.domain.limits import MIB
-from sandbox_service.domain.ports import (
-    Process,
-    ProcessEnd,
-    ProcessGap,
-    ProcessSpec,
-    SandboxProvider,
-)
+from sandbox_service.domain.ports import SandboxProvider
+from sandbox_service.domain.processes import Process, ProcessEnd, ProcessGap, ProcessSpec
 
 _KILL_GRACE: Final = timedelta(milliseconds=200)
 

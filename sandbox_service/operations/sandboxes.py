@@ -22,7 +22,7 @@ from sandbox_service.domain.errors import (
     SandboxNotFoundError,
 )
 from sandbox_service.domain.identity import Caller
-from sandbox_service.domain.limits import TOMBSTONE_RETENTION
+from sandbox_service.domain.limits import TOMBSTONE_RETENTION, Limits
 from sandbox_service.domain.ports import (
     BackendSandbox,
     Clock,
@@ -91,6 +91,7 @@ class Sandboxes:
     Args:
         deployment: Tells this deployment's sandboxes from another one's in the
             same account.
+        limits: How long one lives that is resumed.
     """
 
     def __init__(
@@ -100,8 +101,11 @@ class Sandboxes:
         clock: Clock,
         metrics: Metrics,
         deployment: str,
+        limits: Limits,
     ) -> None:
         self.deployment = deployment
+        self._limits = limits
+        self._resuming: dict[str, asyncio.Task[SandboxRecord]] = {}
         self._store = store
         self._provider = provider
         self._clock = clock
@@ -131,24 +135,55 @@ class Sandboxes:
         return record
 
     @asynccontextmanager
-    async def using(self, caller: Caller, sandbox_id: str) -> AsyncIterator[SandboxRecord]:
+    async def using(
+        self, caller: Caller, sandbox_id: str, *, auto_resume: bool = False
+    ) -> AsyncIterator[SandboxRecord]:
         """Give a sandbox of the caller's in which programs can run, for as long as it is used.
 
         Should it turn out to be gone, that is written down, and told as what it is.
 
+        Args:
+            caller: Whose it has to be.
+            sandbox_id: Which.
+            auto_resume: If it is paused it is resumed first. The backend is
+                asked whether it is: somebody else may have paused it.
+
         Raises:
             SandboxNotFoundError: There is none, or it is another tenant's.
             SandboxEndedError, SandboxPausedError, SandboxNotReadyError: Not now.
+            BackendQuotaExceededError: It cannot be resumed now.
         """
         record = await self.find(caller, sandbox_id)
-        if self._clock.now() >= record.expire_time:
+        if auto_resume or self._clock.now() >= record.expire_time:
             record = await self.refreshed(record)
+        if auto_resume and record.state is SandboxState.PAUSED:
+            record = await self._resumed(record)
         lifecycle.require_running(record)
         try:
             yield record
         except SandboxEndedError:
             lifecycle.require_running(await self.refreshed(record))
             raise
+
+    async def _resumed(self, record: SandboxRecord) -> SandboxRecord:
+        """Let a paused sandbox run again: once, however many ask, and whoever of them stays."""
+        sandbox_id = record.sandbox_id
+        resuming = self._resuming.get(sandbox_id)
+        if resuming is None:
+            resuming = self._resuming[sandbox_id] = asyncio.create_task(self._resume(record))
+            resuming.add_done_callback(lambda _: self._resuming.pop(sandbox_id))
+        return await asyncio.shield(resuming)
+
+    async def _resume(self, record: SandboxRecord) -> SandboxRecord:
+        """Resume a sandbox with what it had left when it was paused, or more."""
+        left = max(record.expire_time - record.state_time, self._limits.lifetime_default)
+        try:
+            lifetime = min(left, self._limits.lifetime_max)
+            seen = await self._provider.resume(record.sandbox_id, lifetime)
+        except SandboxEndedError:
+            lifecycle.require_running(await self.refreshed(record))
+            raise
+        return await self.reconciled(record, seen)
 
     async def put(self, record: SandboxRecord) -> SandboxRecord:
         """Write a record, and count what it means.
@@ -246,10 +281,13 @@ class Sandboxes:
             return await self.gone(record)
         updated = record
         if record.state in (SandboxState.RUNNING, SandboxState.PAUSED):
-            state = SandboxState.RUNNING if seen.running else SandboxState.PAUSED
-            updated = lifecycle.moved(record, state, self._clock.now())
+            state, since = SandboxState.RUNNING, self._clock.now()
+            if not seen.running:
+                # What the backend tells as its end is when it was paused.
+                state, since = SandboxState.PAUSED, min(since, seen.end_time)
+            updated = lifecycle.moved(record, state, since)
         # The backend counts in whole seconds from when it was asked.
-        if abs(seen.end_time - record.expire_time) > _ROUNDING:
+        if seen.running and abs(seen.end_time - record.expire_time) > _ROUNDING:
             updated = replace(updated, expire_time=seen.end_time)
         if seen.resources is not None and seen.resources != record.resources:
             updated = replace(updated, resources=seen.resources)

@@ -16,17 +16,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from sandbox_service.domain.execs import Position, Program, PtySize, Stream
-from sandbox_service.domain.ports import (
-    BackendInfo,
-    BackendSandbox,
+from sandbox_service.domain.ports import BackendInfo, BackendSandbox, NewSandbox, SandboxProvider
+from sandbox_service.domain.processes import (
     Durable,
-    NewSandbox,
     Process,
     ProcessEnd,
     ProcessGap,
     ProcessOutput,
     ProcessSpec,
-    SandboxProvider,
 )
 from sandbox_service.domain.sandboxes import (
     InternetAccess,

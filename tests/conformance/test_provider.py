@@ -23,7 +23,8 @@ from sandbox_service.domain.errors import (
     UserNotFoundError,
 )
 from sandbox_service.domain.execs import ShellCommand
-from sandbox_service.domain.ports import BackendSandbox, ProcessSpec, SandboxProvider
+from sandbox_service.domain.ports import BackendSandbox, SandboxProvider
+from sandbox_service.domain.processes import ProcessSpec
 from sandbox_service.domain.sandboxes import PreviewAccess, PreviewSpec, PreviewState
 from tests.conformance.sandbox_backends import SUITE, Box, finished, first_output, record_of, wanted
 from tests.support.calls import until

@@ -13,7 +13,7 @@ import pytest
 
 from sandbox_service.domain.exec_errors import ExecIdReusedError, ExecLostError
 from sandbox_service.domain.execs import Argv, Position, ShellCommand, Stream
-from sandbox_service.domain.ports import Durable, FoundExec, ProcessGap
+from sandbox_service.domain.processes import Durable, FoundExec, ProcessGap
 from sandbox_service.providers.e2b import kept
 from tests.conformance.sandbox_backends import (
     Box,

@@ -9,7 +9,7 @@ import pytest
 
 from sandbox_service.domain.exec_errors import ExecIdReusedError, InputClosedError
 from sandbox_service.domain.execs import Argv, PtySize, ShellCommand, Stream
-from sandbox_service.domain.ports import Durable
+from sandbox_service.domain.processes import Durable
 from tests.conformance.sandbox_backends import Box, finished, first_output, read_until
 from tests.support.calls import until
 

@@ -15,7 +15,7 @@ from sandbox_service.domain.errors import (
     UserNotFoundError,
 )
 from sandbox_service.domain.execs import Argv, ShellCommand, SourceCode, Stream
-from sandbox_service.domain.ports import ProcessEnd
+from sandbox_service.domain.processes import ProcessEnd
 from sandbox_service.domain.sandboxes import Language
 from tests.conformance.sandbox_backends import Box, finished, first_output
 from tests.support.calls import until

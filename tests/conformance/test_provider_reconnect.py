@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from sandbox_service.domain.execs import Argv, Position, ShellCommand, Stream
-from sandbox_service.domain.ports import ProcessGap
+from sandbox_service.domain.processes import ProcessGap
 from tests.conformance.sandbox_backends import Box, finished, first_output, read_so_far
 from tests.support.calls import until
 

@@ -7,4 +7,4 @@ from tests.bench import soak
 
 def test_nothing_is_left_of_sandboxes_that_came_and_went():
     """Descriptors, processes, folders, mounts, control groups."""
-    assert soak.main(["--rounds", "60"]) == 0
+    assert soak.main(["rounds", "--rounds", "60"]) == 0

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from sandbox_service.domain.execs import Argv, Stream
-from sandbox_service.domain.ports import ProcessEnd, ProcessOutput, ProcessSpec
+from sandbox_service.domain.processes import ProcessEnd, ProcessOutput, ProcessSpec
 from sandbox_service.domain.sandboxes import (
     InternetAccess,
     PreviewSpec,

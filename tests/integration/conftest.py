@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from sandbox_service.e2b_local.machine import Guest, Machine, MachineConfig
+from sandbox_service.e2b_local.machine import Guest, IsolationMode, Machine, MachineConfig
 from tests.integration.local_backend import LocalBackend
 from tests.support.calls import Box, Client
 from tests.support.roots import make_small_root
@@ -74,9 +74,15 @@ def state_dir() -> Iterator[Path]:
 
 
 @pytest.fixture
-async def machine(state_dir: Path) -> AsyncIterator[Machine]:
+def isolation() -> IsolationMode:
+    """How the machine isolates; a module of tests may have its own, with several."""
+    return "auto"
+
+
+@pytest.fixture
+async def machine(state_dir: Path, isolation: IsolationMode) -> AsyncIterator[Machine]:
     """A machine of whoever runs the tests: an ordinary user, or root with host uids."""
-    machine = await Machine.start(MachineConfig(state_dir=state_dir))
+    machine = await Machine.start(MachineConfig(state_dir=state_dir, isolation=isolation))
     yield machine
     await machine.close()
 

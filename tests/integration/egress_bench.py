@@ -7,8 +7,6 @@ import contextlib
 import ipaddress
 import socket
 
-from sandbox_service.e2b_local.edge.opening import Place
-from sandbox_service.e2b_local.edge.tunnel import Tunnel
 from sandbox_service.e2b_local.egress import (
     ConnectionQuota,
     Destinations,
@@ -17,6 +15,8 @@ from sandbox_service.e2b_local.egress import (
     EgressRules,
     EgressSettings,
 )
+from sandbox_service.e2b_local.tunnels.opening import Place
+from sandbox_service.e2b_local.tunnels.tunnel import Tunnel
 from tests.integration.machine_bench import until
 
 SETTINGS = EgressSettings(allow=Destinations.parse(["*.example.org", "9.9.9.0/24"]))

@@ -14,8 +14,8 @@ import zipfile
 from collections.abc import AsyncIterator
 from ipaddress import IPv4Address, ip_address
 
-from sandbox_service.e2b_local.edge.opening import Place
-from sandbox_service.e2b_local.edge.tunnel import Tunnel
+from sandbox_service.e2b_local.tunnels.opening import Place
+from sandbox_service.e2b_local.tunnels.tunnel import Tunnel
 
 # What the proxy says of a request for a tunnel, told by a program without any proxy settings.
 ASK = """

@@ -252,22 +252,6 @@ async def test_an_exec_that_could_not_start_leaves_its_id_free(box):
     assert ran.outcome == ("EXIT", 0)
 
 
-@pytest.mark.parametrize(
-    ("fields", "named"),
-    [
-        ({"artifact_globs": ["*.csv"]}, "artifact_globs"),
-        ({"auto_resume": True}, "auto_resume"),
-    ],
-    ids=lambda value: value if isinstance(value, str) else "",
-)
-async def test_what_is_not_served_yet_is_refused_and_never_ignored(box, fields, named):
-    """A caller who asks for an archive has to learn that there is none."""
-    error = await failure(box.run("true", **fields))
-
-    assert error.seen == ("UNIMPLEMENTED", "NOT_IMPLEMENTED")
-    assert error.metadata["field"] == named
-
-
 async def test_output_beyond_its_limit_is_cut_and_counted(box):
     """TRUNCATE: the program runs on."""
     ran = await box.run("head -c 100000 /dev/zero; echo end >&2; exit 4", output_limit=1000)

@@ -29,7 +29,7 @@ from sandbox_service.domain.files import (
     SyncPart,
 )
 from sandbox_service.domain.limits import Limits
-from sandbox_service.domain.ports import ProcessSpec
+from sandbox_service.domain.processes import ProcessSpec
 from sandbox_service.operations.file_sync import FileSync
 from tests.integration.bash_sandbox import BashProcess, BashSandbox, record
 from tests.integration.sync_home import (

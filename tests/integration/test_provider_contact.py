@@ -14,14 +14,8 @@ from sandbox_service.domain.errors import (
     SandboxEndedError,
 )
 from sandbox_service.domain.execs import Position, ShellCommand, Stream
-from sandbox_service.domain.ports import (
-    BackendInfo,
-    Durable,
-    Process,
-    ProcessEnd,
-    ProcessGap,
-    ProcessOutput,
-)
+from sandbox_service.domain.ports import BackendInfo
+from sandbox_service.domain.processes import Durable, Process, ProcessEnd, ProcessGap, ProcessOutput
 from sandbox_service.providers.e2b.connections import Endpoint
 from sandbox_service.providers.e2b.provider import E2BProvider
 from tests.conformance.sandbox_backends import Box, first_output, wanted

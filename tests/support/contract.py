@@ -18,6 +18,7 @@ SERVED = (
     "List",
     "ExtendLifetime",
     "Exec",
+    "CheckProgram",
     "Attach",
     "SendInput",
     "Signal",

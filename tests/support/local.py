@@ -28,12 +28,12 @@ def first_environment() -> dict[str, str]:
 
 
 @contextmanager
-def started(key: str = KEY) -> Iterator[dict[str, Any]]:
-    """Run `sandbox-service local`; yields what it says when it is ready."""
+def started(key: str = KEY, *arguments: str) -> Iterator[dict[str, Any]]:
+    """Run `sandbox-service local`; yields what it says when it is ready, and its pid."""
     state = state_folder()
     with tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(
-            command_line("local", "--port=0", f"--state-dir={state}"),
+            command_line("local", "--port=0", f"--state-dir={state}", *arguments),
             cwd=tempfile.gettempdir(),
             env=environment({"SANDBOX_LOCAL_API_KEY": key}),
             stdin=subprocess.DEVNULL,
@@ -45,7 +45,7 @@ def started(key: str = KEY) -> Iterator[dict[str, Any]]:
             if not told.get("ready"):
                 errors.seek(0)
                 raise AssertionError(errors.read().decode())
-            yield told
+            yield {**told, "pid": process.pid}
         finally:
             seen = Watched(family(process.pid))
             process.send_signal(signal.SIGTERM)

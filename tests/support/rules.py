@@ -32,6 +32,7 @@ MINIMAL: dict[str, Callable[[], Message]] = {
     "AttachRequest": lambda: pb.AttachRequest(sandbox_id=BOX, exec_id="e"),
     "SendInputRequest": lambda: pb.SendInputRequest(sandbox_id=BOX, exec_id="e", end_of_input=True),
     "SignalRequest": lambda: pb.SignalRequest(sandbox_id=BOX, exec_id="e", signal="TERM"),
+    "CheckProgramRequest": lambda: pb.CheckProgramRequest(program=MINIMAL["Program"]()),
     "ResizePtyRequest": lambda: pb.ResizePtyRequest(
         sandbox_id=BOX, exec_id="e", size=MINIMAL["PtySize"]()
     ),

@@ -8,18 +8,17 @@ reported, a start that takes as long as the test wants. What it does is what
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
-from sandbox_service.domain.execs import Position, PtySize, Stream
-from sandbox_service.domain.ports import (
+from sandbox_service.domain.execs import Position, ProcessUsage, PtySize, Stream
+from sandbox_service.domain.processes import (
     FoundExec,
     ProcessEnd,
     ProcessEvent,
     ProcessGap,
     ProcessOutput,
     ProcessSpec,
-    ProcessUsage,
 )
 from sandbox_service.domain.sandboxes import (
     InternetAccess,
@@ -59,6 +58,7 @@ class ScriptedProcess:
     """
 
     pid = 4711
+    has_terminal = False
 
     def __init__(self) -> None:
         self.kills: list[timedelta] = []
@@ -153,6 +153,9 @@ class ScriptedProvider:
         gone: Whether the sandbox is.
         found: What a sandbox knows of its execs, by their ids.
         adopted: What was adopted, and from where; each is given `next`.
+        reached: Programs that other instances read, by their execs' ids.
+        spools: What is spooled of each stream of any exec.
+        fail_spooled: Raised by the next readings of a spool, one each.
         leftovers: Which instances' leftovers were ended.
         files: What was written, by path.
     """
@@ -168,6 +171,9 @@ class ScriptedProvider:
         self.gone = False
         self.found: dict[str, FoundExec] = {}
         self.adopted: list[tuple[FoundExec, Position | None]] = []
+        self.reached: dict[str, ScriptedProcess] = {}
+        self.spools: dict[Stream, bytes] = {}
+        self.fail_spooled: list[Exception] = []
         self.leftovers: list[str] = []
         self.files: dict[str, bytes] = {}
 
@@ -184,8 +190,14 @@ class ScriptedProvider:
     async def get(self, sandbox_id: str) -> object | None:
         return None if self.gone else object()
 
+    async def healthy(self, sandbox_id: str) -> bool:
+        return not self.gone
+
     async def find_exec(self, sandbox_id: str, exec_id: str) -> FoundExec | None:
         return self.found.get(exec_id)
+
+    async def reach(self, sandbox_id: str, exec_id: str) -> ScriptedProcess | None:
+        return self.reached.get(exec_id)
 
     async def exec_records(self, sandbox_id: str) -> Sequence[FoundExec]:
         return [found for found in self.found.values() if found.spool_limit_bytes]
@@ -196,6 +208,15 @@ class ScriptedProvider:
         self.adopted.append((found, position))
         process, self.next = self.next, ScriptedProcess()
         return process
+
+    async def spooled(
+        self, sandbox_id: str, exec_id: str, stream: Stream, offset: int, size: int
+    ) -> AsyncGenerator[bytes, None]:
+        whole = self.spools.get(stream, b"")[offset : offset + size]
+        yield whole[:3]
+        if self.fail_spooled:
+            raise self.fail_spooled.pop(0)
+        yield whole[3:]
 
     async def end_leftovers(self, sandbox_id: str, instance: str) -> int:
         self.leftovers.append(instance)

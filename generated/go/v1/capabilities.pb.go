@@ -91,6 +91,9 @@ const (
 	IsolationTier_ISOLATION_TIER_USER_KERNEL IsolationTier = 2
 	// Namespaces, seccomp and limits on the host's kernel.
 	IsolationTier_ISOLATION_TIER_NAMESPACES IsolationTier = 3
+	// Rules of the host's kernel for ordinary processes, and no boundary against
+	// hostile code: an operator has chosen it by name.
+	IsolationTier_ISOLATION_TIER_PROCESS IsolationTier = 4
 )
 
 // Enum value maps for IsolationTier.
@@ -100,12 +103,14 @@ var (
 		1: "ISOLATION_TIER_MICROVM",
 		2: "ISOLATION_TIER_USER_KERNEL",
 		3: "ISOLATION_TIER_NAMESPACES",
+		4: "ISOLATION_TIER_PROCESS",
 	}
 	IsolationTier_value = map[string]int32{
 		"ISOLATION_TIER_UNSPECIFIED": 0,
 		"ISOLATION_TIER_MICROVM":     1,
 		"ISOLATION_TIER_USER_KERNEL": 2,
 		"ISOLATION_TIER_NAMESPACES":  3,
+		"ISOLATION_TIER_PROCESS":     4,
 	}
 )
 
@@ -164,6 +169,9 @@ const (
 	Feature_FEATURE_OOM_DETECTION Feature = 10
 	// Templates by raw E2B id.
 	Feature_FEATURE_RAW_TEMPLATES Feature = 11
+	// A code policy, which looks at programs before they start. It is this service's
+	// own, and does not depend on the backend.
+	Feature_FEATURE_CODE_POLICY Feature = 12
 )
 
 // Enum value maps for Feature.
@@ -181,6 +189,7 @@ var (
 		9:  "FEATURE_INTERNET",
 		10: "FEATURE_OOM_DETECTION",
 		11: "FEATURE_RAW_TEMPLATES",
+		12: "FEATURE_CODE_POLICY",
 	}
 	Feature_value = map[string]int32{
 		"FEATURE_UNSPECIFIED":               0,
@@ -195,6 +204,7 @@ var (
 		"FEATURE_INTERNET":                  9,
 		"FEATURE_OOM_DETECTION":             10,
 		"FEATURE_RAW_TEMPLATES":             11,
+		"FEATURE_CODE_POLICY":               12,
 	}
 )
 
@@ -956,12 +966,13 @@ const file_miosa_sandbox_v1_capabilities_proto_rawDesc = "" +
 	"\x18BACKEND_KIND_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16BACKEND_KIND_E2B_CLOUD\x10\x01\x12\x1f\n" +
 	"\x1bBACKEND_KIND_E2B_COMPATIBLE\x10\x02\x12\x19\n" +
-	"\x15BACKEND_KIND_EMBEDDED\x10\x03*\x8a\x01\n" +
+	"\x15BACKEND_KIND_EMBEDDED\x10\x03*\xa6\x01\n" +
 	"\rIsolationTier\x12\x1e\n" +
 	"\x1aISOLATION_TIER_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16ISOLATION_TIER_MICROVM\x10\x01\x12\x1e\n" +
 	"\x1aISOLATION_TIER_USER_KERNEL\x10\x02\x12\x1d\n" +
-	"\x19ISOLATION_TIER_NAMESPACES\x10\x03*\xc0\x02\n" +
+	"\x19ISOLATION_TIER_NAMESPACES\x10\x03\x12\x1a\n" +
+	"\x16ISOLATION_TIER_PROCESS\x10\x04*\xd9\x02\n" +
 	"\aFeature\x12\x17\n" +
 	"\x13FEATURE_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rFEATURE_PAUSE\x10\x01\x12\x18\n" +
@@ -975,7 +986,8 @@ const file_miosa_sandbox_v1_capabilities_proto_rawDesc = "" +
 	"\x10FEATURE_INTERNET\x10\t\x12\x19\n" +
 	"\x15FEATURE_OOM_DETECTION\x10\n" +
 	"\x12\x19\n" +
-	"\x15FEATURE_RAW_TEMPLATES\x10\vB Z\x1emiosa.dev/sandbox/v1;sandboxv1b\x06proto3"
+	"\x15FEATURE_RAW_TEMPLATES\x10\v\x12\x17\n" +
+	"\x13FEATURE_CODE_POLICY\x10\fB Z\x1emiosa.dev/sandbox/v1;sandboxv1b\x06proto3"
 
 var (
 	file_miosa_sandbox_v1_capabilities_proto_rawDescOnce sync.Once

@@ -132,8 +132,13 @@ type ExecRequest struct {
 	// the deployment's default when unset (GetCapabilities says it); 4 KiB to 1 GiB.
 	// Only with DURABLE.
 	SpoolLimit *uint64 `protobuf:"varint,16,opt,name=spool_limit,json=spoolLimit,proto3,oneof" json:"spool_limit,omitempty"`
-	// What to collect into an archive when the program has ended. Optional: at most
-	// 64 globs of 1 to 1,024 bytes, relative to `cwd`; `**` crosses folders.
+	// Which files to tell of when the program has ended: those that match and are new
+	// or changed since its start. Where this deployment makes archives, they are kept
+	// in one. Optional: at most 64 globs of 1 to 1,024 bytes and 16 KiB in all,
+	// relative to `cwd`, without `..` among their parts. `*` and `?` stay within a
+	// name, `[a-z]` and `[!a-z]` are sets, a backslash takes the next character
+	// literally, and `**` as a part of its own crosses folders. Links are not
+	// followed.
 	ArtifactGlobs []string `protobuf:"bytes,17,rep,name=artifact_globs,json=artifactGlobs,proto3" json:"artifact_globs,omitempty"`
 	// The longest silence between two events. Optional; 15 s when unset; 1 s to
 	// 15 s.
@@ -142,7 +147,8 @@ type ExecRequest struct {
 	// cause BACKEND. Optional; 60 s when unset; 1 s to 1 h.
 	ReconnectLimit *durationpb.Duration `protobuf:"bytes,19,opt,name=reconnect_limit,json=reconnectLimit,proto3" json:"reconnect_limit,omitempty"`
 	// Resumes the sandbox first if it is paused. Optional; a paused sandbox is
-	// refused when false.
+	// refused when false. It then lives for what it had left when it was paused, and
+	// at least for the deployment's default lifetime.
 	AutoResume    bool `protobuf:"varint,20,opt,name=auto_resume,json=autoResume,proto3" json:"auto_resume,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -964,6 +964,83 @@ func (x *ExecUsage) GetMaxResidentBytes() uint64 {
 	return 0
 }
 
+// Files that are new since the program's start, or whose content, name or mode has
+// changed since, by whomever. The content of a folder that was only moved is neither.
+type ExecArtifacts struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The first by path, at most 256. `sha256` is empty for a file that cannot be
+	// read, and for those that no longer fit into the 1 GiB that is read for it.
+	Artifacts []*Artifact `protobuf:"bytes,1,rep,name=artifacts,proto3" json:"artifacts,omitempty"`
+	// How many there are, also beyond those.
+	ArtifactCount uint64 `protobuf:"varint,2,opt,name=artifact_count,json=artifactCount,proto3" json:"artifact_count,omitempty"`
+	// The sum of all their sizes in bytes.
+	ArtifactBytes uint64 `protobuf:"varint,3,opt,name=artifact_bytes,json=artifactBytes,proto3" json:"artifact_bytes,omitempty"`
+	// Why they were not found: the name of an ErrorReason value without its prefix,
+	// such as `SANDBOX_ENDED`, or `DEADLINE_EXCEEDED` when the search took longer than
+	// 30 s. Empty when all were found.
+	FailureReason string `protobuf:"bytes,4,opt,name=failure_reason,json=failureReason,proto3" json:"failure_reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExecArtifacts) Reset() {
+	*x = ExecArtifacts{}
+	mi := &file_miosa_sandbox_v1_exec_event_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExecArtifacts) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExecArtifacts) ProtoMessage() {}
+
+func (x *ExecArtifacts) ProtoReflect() protoreflect.Message {
+	mi := &file_miosa_sandbox_v1_exec_event_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExecArtifacts.ProtoReflect.Descriptor instead.
+func (*ExecArtifacts) Descriptor() ([]byte, []int) {
+	return file_miosa_sandbox_v1_exec_event_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *ExecArtifacts) GetArtifacts() []*Artifact {
+	if x != nil {
+		return x.Artifacts
+	}
+	return nil
+}
+
+func (x *ExecArtifacts) GetArtifactCount() uint64 {
+	if x != nil {
+		return x.ArtifactCount
+	}
+	return 0
+}
+
+func (x *ExecArtifacts) GetArtifactBytes() uint64 {
+	if x != nil {
+		return x.ArtifactBytes
+	}
+	return 0
+}
+
+func (x *ExecArtifacts) GetFailureReason() string {
+	if x != nil {
+		return x.FailureReason
+	}
+	return ""
+}
+
 // The program has ended. A program that failed is a result, not an error.
 type ExecExited struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -994,17 +1071,19 @@ type ExecExited struct {
 	SurvivorPids []uint32 `protobuf:"varint,10,rep,packed,name=survivor_pids,json=survivorPids,proto3" json:"survivor_pids,omitempty"`
 	// What it used. Unset when the backend does not tell.
 	Usage *ExecUsage `protobuf:"bytes,11,opt,name=usage,proto3" json:"usage,omitempty"`
-	// What `artifact_globs` collected. Unset without globs.
+	// The archive of what `artifact_globs` matched. Unset when none was made.
 	Archive *ArchiveSummary `protobuf:"bytes,12,opt,name=archive,proto3" json:"archive,omitempty"`
 	// One sentence for people, such as "Killed after its timeout of 5 s".
-	Message       string `protobuf:"bytes,13,opt,name=message,proto3" json:"message,omitempty"`
+	Message string `protobuf:"bytes,13,opt,name=message,proto3" json:"message,omitempty"`
+	// What appeared where `artifact_globs` look. Unset without globs.
+	Artifacts     *ExecArtifacts `protobuf:"bytes,14,opt,name=artifacts,proto3" json:"artifacts,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ExecExited) Reset() {
 	*x = ExecExited{}
-	mi := &file_miosa_sandbox_v1_exec_event_proto_msgTypes[8]
+	mi := &file_miosa_sandbox_v1_exec_event_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1016,7 +1095,7 @@ func (x *ExecExited) String() string {
 func (*ExecExited) ProtoMessage() {}
 
 func (x *ExecExited) ProtoReflect() protoreflect.Message {
-	mi := &file_miosa_sandbox_v1_exec_event_proto_msgTypes[8]
+	mi := &file_miosa_sandbox_v1_exec_event_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1029,7 +1108,7 @@ func (x *ExecExited) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecExited.ProtoReflect.Descriptor instead.
 func (*ExecExited) Descriptor() ([]byte, []int) {
-	return file_miosa_sandbox_v1_exec_event_proto_rawDescGZIP(), []int{8}
+	return file_miosa_sandbox_v1_exec_event_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ExecExited) GetCause() Cause {
@@ -1123,6 +1202,13 @@ func (x *ExecExited) GetMessage() string {
 	return ""
 }
 
+func (x *ExecExited) GetArtifacts() *ExecArtifacts {
+	if x != nil {
+		return x.Artifacts
+	}
+	return nil
+}
+
 var File_miosa_sandbox_v1_exec_event_proto protoreflect.FileDescriptor
 
 const file_miosa_sandbox_v1_exec_event_proto_rawDesc = "" +
@@ -1192,7 +1278,12 @@ const file_miosa_sandbox_v1_exec_event_proto_rawDesc = "" +
 	"\tExecUsage\x124\n" +
 	"\bcpu_time\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\acpuTime\x121\n" +
 	"\x12max_resident_bytes\x18\x02 \x01(\x04H\x00R\x10maxResidentBytes\x88\x01\x01B\x15\n" +
-	"\x13_max_resident_bytes\"\xe2\x04\n" +
+	"\x13_max_resident_bytes\"\xbe\x01\n" +
+	"\rExecArtifacts\x128\n" +
+	"\tartifacts\x18\x01 \x03(\v2\x1a.miosa.sandbox.v1.ArtifactR\tartifacts\x12%\n" +
+	"\x0eartifact_count\x18\x02 \x01(\x04R\rartifactCount\x12%\n" +
+	"\x0eartifact_bytes\x18\x03 \x01(\x04R\rartifactBytes\x12%\n" +
+	"\x0efailure_reason\x18\x04 \x01(\tR\rfailureReason\"\xa1\x05\n" +
 	"\n" +
 	"ExecExited\x12-\n" +
 	"\x05cause\x18\x01 \x01(\x0e2\x17.miosa.sandbox.v1.CauseR\x05cause\x12-\n" +
@@ -1208,7 +1299,8 @@ const file_miosa_sandbox_v1_exec_event_proto_rawDesc = "" +
 	" \x03(\rR\fsurvivorPids\x121\n" +
 	"\x05usage\x18\v \x01(\v2\x1b.miosa.sandbox.v1.ExecUsageR\x05usage\x12:\n" +
 	"\aarchive\x18\f \x01(\v2 .miosa.sandbox.v1.ArchiveSummaryR\aarchive\x12\x18\n" +
-	"\amessage\x18\r \x01(\tR\amessageB\f\n" +
+	"\amessage\x18\r \x01(\tR\amessage\x12=\n" +
+	"\tartifacts\x18\x0e \x01(\v2\x1f.miosa.sandbox.v1.ExecArtifactsR\tartifactsB\f\n" +
 	"\n" +
 	"_exit_codeB\t\n" +
 	"\a_signal*x\n" +
@@ -1240,7 +1332,7 @@ func file_miosa_sandbox_v1_exec_event_proto_rawDescGZIP() []byte {
 }
 
 var file_miosa_sandbox_v1_exec_event_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_miosa_sandbox_v1_exec_event_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_miosa_sandbox_v1_exec_event_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_miosa_sandbox_v1_exec_event_proto_goTypes = []any{
 	(OutputStream)(0),             // 0: miosa.sandbox.v1.OutputStream
 	(BackendConnection)(0),        // 1: miosa.sandbox.v1.BackendConnection
@@ -1253,57 +1345,61 @@ var file_miosa_sandbox_v1_exec_event_proto_goTypes = []any{
 	(*ExecGap)(nil),               // 8: miosa.sandbox.v1.ExecGap
 	(*StreamTotals)(nil),          // 9: miosa.sandbox.v1.StreamTotals
 	(*ExecUsage)(nil),             // 10: miosa.sandbox.v1.ExecUsage
-	(*ExecExited)(nil),            // 11: miosa.sandbox.v1.ExecExited
-	(*timestamppb.Timestamp)(nil), // 12: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 13: google.protobuf.Duration
-	(Retention)(0),                // 14: miosa.sandbox.v1.Retention
-	(Overflow)(0),                 // 15: miosa.sandbox.v1.Overflow
-	(OnOutputLimit)(0),            // 16: miosa.sandbox.v1.OnOutputLimit
-	(*PtySize)(nil),               // 17: miosa.sandbox.v1.PtySize
-	(*PolicyVerdict)(nil),         // 18: miosa.sandbox.v1.PolicyVerdict
-	(Cause)(0),                    // 19: miosa.sandbox.v1.Cause
-	(Fault)(0),                    // 20: miosa.sandbox.v1.Fault
-	(*PhaseTiming)(nil),           // 21: miosa.sandbox.v1.PhaseTiming
-	(*ArchiveSummary)(nil),        // 22: miosa.sandbox.v1.ArchiveSummary
+	(*ExecArtifacts)(nil),         // 11: miosa.sandbox.v1.ExecArtifacts
+	(*ExecExited)(nil),            // 12: miosa.sandbox.v1.ExecExited
+	(*timestamppb.Timestamp)(nil), // 13: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 14: google.protobuf.Duration
+	(Retention)(0),                // 15: miosa.sandbox.v1.Retention
+	(Overflow)(0),                 // 16: miosa.sandbox.v1.Overflow
+	(OnOutputLimit)(0),            // 17: miosa.sandbox.v1.OnOutputLimit
+	(*PtySize)(nil),               // 18: miosa.sandbox.v1.PtySize
+	(*PolicyVerdict)(nil),         // 19: miosa.sandbox.v1.PolicyVerdict
+	(*Artifact)(nil),              // 20: miosa.sandbox.v1.Artifact
+	(Cause)(0),                    // 21: miosa.sandbox.v1.Cause
+	(Fault)(0),                    // 22: miosa.sandbox.v1.Fault
+	(*PhaseTiming)(nil),           // 23: miosa.sandbox.v1.PhaseTiming
+	(*ArchiveSummary)(nil),        // 24: miosa.sandbox.v1.ArchiveSummary
 }
 var file_miosa_sandbox_v1_exec_event_proto_depIdxs = []int32{
-	12, // 0: miosa.sandbox.v1.ExecEvent.time:type_name -> google.protobuf.Timestamp
+	13, // 0: miosa.sandbox.v1.ExecEvent.time:type_name -> google.protobuf.Timestamp
 	3,  // 1: miosa.sandbox.v1.ExecEvent.position:type_name -> miosa.sandbox.v1.Position
 	5,  // 2: miosa.sandbox.v1.ExecEvent.started:type_name -> miosa.sandbox.v1.ExecStarted
 	6,  // 3: miosa.sandbox.v1.ExecEvent.output:type_name -> miosa.sandbox.v1.ExecOutput
 	7,  // 4: miosa.sandbox.v1.ExecEvent.heartbeat:type_name -> miosa.sandbox.v1.ExecHeartbeat
 	8,  // 5: miosa.sandbox.v1.ExecEvent.gap:type_name -> miosa.sandbox.v1.ExecGap
-	11, // 6: miosa.sandbox.v1.ExecEvent.exited:type_name -> miosa.sandbox.v1.ExecExited
-	12, // 7: miosa.sandbox.v1.ExecStarted.start_time:type_name -> google.protobuf.Timestamp
-	13, // 8: miosa.sandbox.v1.ExecStarted.timeout:type_name -> google.protobuf.Duration
-	14, // 9: miosa.sandbox.v1.ExecStarted.retention:type_name -> miosa.sandbox.v1.Retention
-	13, // 10: miosa.sandbox.v1.ExecStarted.reader_grace:type_name -> google.protobuf.Duration
-	13, // 11: miosa.sandbox.v1.ExecStarted.kill_grace:type_name -> google.protobuf.Duration
-	15, // 12: miosa.sandbox.v1.ExecStarted.overflow:type_name -> miosa.sandbox.v1.Overflow
-	16, // 13: miosa.sandbox.v1.ExecStarted.on_output_limit:type_name -> miosa.sandbox.v1.OnOutputLimit
-	17, // 14: miosa.sandbox.v1.ExecStarted.pty:type_name -> miosa.sandbox.v1.PtySize
-	13, // 15: miosa.sandbox.v1.ExecStarted.heartbeat_interval:type_name -> google.protobuf.Duration
-	13, // 16: miosa.sandbox.v1.ExecStarted.reconnect_limit:type_name -> google.protobuf.Duration
-	18, // 17: miosa.sandbox.v1.ExecStarted.verdict:type_name -> miosa.sandbox.v1.PolicyVerdict
+	12, // 6: miosa.sandbox.v1.ExecEvent.exited:type_name -> miosa.sandbox.v1.ExecExited
+	13, // 7: miosa.sandbox.v1.ExecStarted.start_time:type_name -> google.protobuf.Timestamp
+	14, // 8: miosa.sandbox.v1.ExecStarted.timeout:type_name -> google.protobuf.Duration
+	15, // 9: miosa.sandbox.v1.ExecStarted.retention:type_name -> miosa.sandbox.v1.Retention
+	14, // 10: miosa.sandbox.v1.ExecStarted.reader_grace:type_name -> google.protobuf.Duration
+	14, // 11: miosa.sandbox.v1.ExecStarted.kill_grace:type_name -> google.protobuf.Duration
+	16, // 12: miosa.sandbox.v1.ExecStarted.overflow:type_name -> miosa.sandbox.v1.Overflow
+	17, // 13: miosa.sandbox.v1.ExecStarted.on_output_limit:type_name -> miosa.sandbox.v1.OnOutputLimit
+	18, // 14: miosa.sandbox.v1.ExecStarted.pty:type_name -> miosa.sandbox.v1.PtySize
+	14, // 15: miosa.sandbox.v1.ExecStarted.heartbeat_interval:type_name -> google.protobuf.Duration
+	14, // 16: miosa.sandbox.v1.ExecStarted.reconnect_limit:type_name -> google.protobuf.Duration
+	19, // 17: miosa.sandbox.v1.ExecStarted.verdict:type_name -> miosa.sandbox.v1.PolicyVerdict
 	0,  // 18: miosa.sandbox.v1.ExecOutput.stream:type_name -> miosa.sandbox.v1.OutputStream
 	1,  // 19: miosa.sandbox.v1.ExecHeartbeat.connection:type_name -> miosa.sandbox.v1.BackendConnection
-	12, // 20: miosa.sandbox.v1.ExecHeartbeat.disconnect_time:type_name -> google.protobuf.Timestamp
+	13, // 20: miosa.sandbox.v1.ExecHeartbeat.disconnect_time:type_name -> google.protobuf.Timestamp
 	0,  // 21: miosa.sandbox.v1.ExecGap.stream:type_name -> miosa.sandbox.v1.OutputStream
 	2,  // 22: miosa.sandbox.v1.ExecGap.cause:type_name -> miosa.sandbox.v1.GapCause
 	0,  // 23: miosa.sandbox.v1.StreamTotals.stream:type_name -> miosa.sandbox.v1.OutputStream
-	13, // 24: miosa.sandbox.v1.ExecUsage.cpu_time:type_name -> google.protobuf.Duration
-	19, // 25: miosa.sandbox.v1.ExecExited.cause:type_name -> miosa.sandbox.v1.Cause
-	20, // 26: miosa.sandbox.v1.ExecExited.fault:type_name -> miosa.sandbox.v1.Fault
-	12, // 27: miosa.sandbox.v1.ExecExited.end_time:type_name -> google.protobuf.Timestamp
-	9,  // 28: miosa.sandbox.v1.ExecExited.totals:type_name -> miosa.sandbox.v1.StreamTotals
-	21, // 29: miosa.sandbox.v1.ExecExited.timings:type_name -> miosa.sandbox.v1.PhaseTiming
-	10, // 30: miosa.sandbox.v1.ExecExited.usage:type_name -> miosa.sandbox.v1.ExecUsage
-	22, // 31: miosa.sandbox.v1.ExecExited.archive:type_name -> miosa.sandbox.v1.ArchiveSummary
-	32, // [32:32] is the sub-list for method output_type
-	32, // [32:32] is the sub-list for method input_type
-	32, // [32:32] is the sub-list for extension type_name
-	32, // [32:32] is the sub-list for extension extendee
-	0,  // [0:32] is the sub-list for field type_name
+	14, // 24: miosa.sandbox.v1.ExecUsage.cpu_time:type_name -> google.protobuf.Duration
+	20, // 25: miosa.sandbox.v1.ExecArtifacts.artifacts:type_name -> miosa.sandbox.v1.Artifact
+	21, // 26: miosa.sandbox.v1.ExecExited.cause:type_name -> miosa.sandbox.v1.Cause
+	22, // 27: miosa.sandbox.v1.ExecExited.fault:type_name -> miosa.sandbox.v1.Fault
+	13, // 28: miosa.sandbox.v1.ExecExited.end_time:type_name -> google.protobuf.Timestamp
+	9,  // 29: miosa.sandbox.v1.ExecExited.totals:type_name -> miosa.sandbox.v1.StreamTotals
+	23, // 30: miosa.sandbox.v1.ExecExited.timings:type_name -> miosa.sandbox.v1.PhaseTiming
+	10, // 31: miosa.sandbox.v1.ExecExited.usage:type_name -> miosa.sandbox.v1.ExecUsage
+	24, // 32: miosa.sandbox.v1.ExecExited.archive:type_name -> miosa.sandbox.v1.ArchiveSummary
+	11, // 33: miosa.sandbox.v1.ExecExited.artifacts:type_name -> miosa.sandbox.v1.ExecArtifacts
+	34, // [34:34] is the sub-list for method output_type
+	34, // [34:34] is the sub-list for method input_type
+	34, // [34:34] is the sub-list for extension type_name
+	34, // [34:34] is the sub-list for extension extendee
+	0,  // [0:34] is the sub-list for field type_name
 }
 
 func init() { file_miosa_sandbox_v1_exec_event_proto_init() }
@@ -1325,14 +1421,14 @@ func file_miosa_sandbox_v1_exec_event_proto_init() {
 	file_miosa_sandbox_v1_exec_event_proto_msgTypes[2].OneofWrappers = []any{}
 	file_miosa_sandbox_v1_exec_event_proto_msgTypes[5].OneofWrappers = []any{}
 	file_miosa_sandbox_v1_exec_event_proto_msgTypes[7].OneofWrappers = []any{}
-	file_miosa_sandbox_v1_exec_event_proto_msgTypes[8].OneofWrappers = []any{}
+	file_miosa_sandbox_v1_exec_event_proto_msgTypes[9].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_miosa_sandbox_v1_exec_event_proto_rawDesc), len(file_miosa_sandbox_v1_exec_event_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   9,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

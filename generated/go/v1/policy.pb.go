@@ -401,11 +401,113 @@ func (x *PolicyFinding) GetColumn() uint32 {
 	return 0
 }
 
+// A request for what the code policy says of a program.
+type CheckProgramRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What would be run. Required.
+	Program *Program `protobuf:"bytes,1,opt,name=program,proto3" json:"program,omitempty"`
+	// What the program would find on its standard input, which may be code too.
+	// Optional; 0 B to 1 MiB.
+	StdinData     []byte `protobuf:"bytes,2,opt,name=stdin_data,json=stdinData,proto3" json:"stdin_data,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckProgramRequest) Reset() {
+	*x = CheckProgramRequest{}
+	mi := &file_miosa_sandbox_v1_policy_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckProgramRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckProgramRequest) ProtoMessage() {}
+
+func (x *CheckProgramRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_miosa_sandbox_v1_policy_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckProgramRequest.ProtoReflect.Descriptor instead.
+func (*CheckProgramRequest) Descriptor() ([]byte, []int) {
+	return file_miosa_sandbox_v1_policy_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *CheckProgramRequest) GetProgram() *Program {
+	if x != nil {
+		return x.Program
+	}
+	return nil
+}
+
+func (x *CheckProgramRequest) GetStdinData() []byte {
+	if x != nil {
+		return x.StdinData
+	}
+	return nil
+}
+
+// What the code policy says of a program.
+type CheckProgramResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The verdict. Always set.
+	Verdict       *PolicyVerdict `protobuf:"bytes,1,opt,name=verdict,proto3" json:"verdict,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckProgramResponse) Reset() {
+	*x = CheckProgramResponse{}
+	mi := &file_miosa_sandbox_v1_policy_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckProgramResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckProgramResponse) ProtoMessage() {}
+
+func (x *CheckProgramResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_miosa_sandbox_v1_policy_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckProgramResponse.ProtoReflect.Descriptor instead.
+func (*CheckProgramResponse) Descriptor() ([]byte, []int) {
+	return file_miosa_sandbox_v1_policy_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *CheckProgramResponse) GetVerdict() *PolicyVerdict {
+	if x != nil {
+		return x.Verdict
+	}
+	return nil
+}
+
 var File_miosa_sandbox_v1_policy_proto protoreflect.FileDescriptor
 
 const file_miosa_sandbox_v1_policy_proto_rawDesc = "" +
 	"\n" +
-	"\x1dmiosa/sandbox/v1/policy.proto\x12\x10miosa.sandbox.v1\x1a\x1bbuf/validate/validate.proto\"\xf7\x01\n" +
+	"\x1dmiosa/sandbox/v1/policy.proto\x12\x10miosa.sandbox.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1emiosa/sandbox/v1/program.proto\"\xf7\x01\n" +
 	"\rNetworkPolicy\x12P\n" +
 	"\x0eegress_default\x18\x01 \x01(\x0e2\x1f.miosa.sandbox.v1.EgressDefaultB\b\xbaH\x05\x82\x01\x02\x10\x01R\regressDefault\x12Q\n" +
 	"\tallow_out\x18\x02 \x03(\tB4\xbaH1\x92\x01.\x10\x80\x02\")r'2%^[A-Za-z0-9*][A-Za-z0-9.:/_-]{0,252}$R\ballowOut\x12A\n" +
@@ -420,7 +522,13 @@ const file_miosa_sandbox_v1_policy_proto_rawDesc = "" +
 	"\x06action\x18\x02 \x01(\x0e2\x1e.miosa.sandbox.v1.PolicyActionR\x06action\x12\x18\n" +
 	"\amessage\x18\x03 \x01(\tR\amessage\x12\x12\n" +
 	"\x04line\x18\x04 \x01(\rR\x04line\x12\x16\n" +
-	"\x06column\x18\x05 \x01(\rR\x06column*k\n" +
+	"\x06column\x18\x05 \x01(\rR\x06column\"\x7f\n" +
+	"\x13CheckProgramRequest\x12;\n" +
+	"\aprogram\x18\x01 \x01(\v2\x19.miosa.sandbox.v1.ProgramB\x06\xbaH\x03\xc8\x01\x01R\aprogram\x12+\n" +
+	"\n" +
+	"stdin_data\x18\x02 \x01(\fB\f\xbaH\x06z\x04\x18\x80\x80@\x80\x01\x01R\tstdinData\"Q\n" +
+	"\x14CheckProgramResponse\x129\n" +
+	"\averdict\x18\x01 \x01(\v2\x1f.miosa.sandbox.v1.PolicyVerdictR\averdict*k\n" +
 	"\x0ePolicyEnforcer\x12\x1f\n" +
 	"\x1bPOLICY_ENFORCER_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17POLICY_ENFORCER_SERVICE\x10\x01\x12\x1b\n" +
@@ -448,14 +556,17 @@ func file_miosa_sandbox_v1_policy_proto_rawDescGZIP() []byte {
 }
 
 var file_miosa_sandbox_v1_policy_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_miosa_sandbox_v1_policy_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
+var file_miosa_sandbox_v1_policy_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
 var file_miosa_sandbox_v1_policy_proto_goTypes = []any{
-	(PolicyEnforcer)(0),   // 0: miosa.sandbox.v1.PolicyEnforcer
-	(EgressDefault)(0),    // 1: miosa.sandbox.v1.EgressDefault
-	(PolicyAction)(0),     // 2: miosa.sandbox.v1.PolicyAction
-	(*NetworkPolicy)(nil), // 3: miosa.sandbox.v1.NetworkPolicy
-	(*PolicyVerdict)(nil), // 4: miosa.sandbox.v1.PolicyVerdict
-	(*PolicyFinding)(nil), // 5: miosa.sandbox.v1.PolicyFinding
+	(PolicyEnforcer)(0),          // 0: miosa.sandbox.v1.PolicyEnforcer
+	(EgressDefault)(0),           // 1: miosa.sandbox.v1.EgressDefault
+	(PolicyAction)(0),            // 2: miosa.sandbox.v1.PolicyAction
+	(*NetworkPolicy)(nil),        // 3: miosa.sandbox.v1.NetworkPolicy
+	(*PolicyVerdict)(nil),        // 4: miosa.sandbox.v1.PolicyVerdict
+	(*PolicyFinding)(nil),        // 5: miosa.sandbox.v1.PolicyFinding
+	(*CheckProgramRequest)(nil),  // 6: miosa.sandbox.v1.CheckProgramRequest
+	(*CheckProgramResponse)(nil), // 7: miosa.sandbox.v1.CheckProgramResponse
+	(*Program)(nil),              // 8: miosa.sandbox.v1.Program
 }
 var file_miosa_sandbox_v1_policy_proto_depIdxs = []int32{
 	1, // 0: miosa.sandbox.v1.NetworkPolicy.egress_default:type_name -> miosa.sandbox.v1.EgressDefault
@@ -463,11 +574,13 @@ var file_miosa_sandbox_v1_policy_proto_depIdxs = []int32{
 	0, // 2: miosa.sandbox.v1.PolicyVerdict.enforced_by:type_name -> miosa.sandbox.v1.PolicyEnforcer
 	5, // 3: miosa.sandbox.v1.PolicyVerdict.findings:type_name -> miosa.sandbox.v1.PolicyFinding
 	2, // 4: miosa.sandbox.v1.PolicyFinding.action:type_name -> miosa.sandbox.v1.PolicyAction
-	5, // [5:5] is the sub-list for method output_type
-	5, // [5:5] is the sub-list for method input_type
-	5, // [5:5] is the sub-list for extension type_name
-	5, // [5:5] is the sub-list for extension extendee
-	0, // [0:5] is the sub-list for field type_name
+	8, // 5: miosa.sandbox.v1.CheckProgramRequest.program:type_name -> miosa.sandbox.v1.Program
+	4, // 6: miosa.sandbox.v1.CheckProgramResponse.verdict:type_name -> miosa.sandbox.v1.PolicyVerdict
+	7, // [7:7] is the sub-list for method output_type
+	7, // [7:7] is the sub-list for method input_type
+	7, // [7:7] is the sub-list for extension type_name
+	7, // [7:7] is the sub-list for extension extendee
+	0, // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_miosa_sandbox_v1_policy_proto_init() }
@@ -475,13 +588,14 @@ func file_miosa_sandbox_v1_policy_proto_init() {
 	if File_miosa_sandbox_v1_policy_proto != nil {
 		return
 	}
+	file_miosa_sandbox_v1_program_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_miosa_sandbox_v1_policy_proto_rawDesc), len(file_miosa_sandbox_v1_policy_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   3,
+			NumMessages:   5,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -24,7 +24,7 @@ var File_miosa_sandbox_v1_sandbox_service_proto protoreflect.FileDescriptor
 
 const file_miosa_sandbox_v1_sandbox_service_proto_rawDesc = "" +
 	"\n" +
-	"&miosa/sandbox/v1/sandbox_service.proto\x12\x10miosa.sandbox.v1\x1a#miosa/sandbox/v1/capabilities.proto\x1a\x1dmiosa/sandbox/v1/create.proto\x1a\x1dmiosa/sandbox/v1/events.proto\x1a\x1bmiosa/sandbox/v1/exec.proto\x1a miosa/sandbox/v1/file_plan.proto\x1a miosa/sandbox/v1/file_read.proto\x1a miosa/sandbox/v1/file_sync.proto\x1a miosa/sandbox/v1/lifecycle.proto\x1a miosa/sandbox/v1/ownership.proto\x1a\x1emiosa/sandbox/v1/preview.proto\x1a\x1emiosa/sandbox/v1/profile.proto2\xc5\x11\n" +
+	"&miosa/sandbox/v1/sandbox_service.proto\x12\x10miosa.sandbox.v1\x1a#miosa/sandbox/v1/capabilities.proto\x1a\x1dmiosa/sandbox/v1/create.proto\x1a\x1dmiosa/sandbox/v1/events.proto\x1a\x1bmiosa/sandbox/v1/exec.proto\x1a miosa/sandbox/v1/file_plan.proto\x1a miosa/sandbox/v1/file_read.proto\x1a miosa/sandbox/v1/file_sync.proto\x1a miosa/sandbox/v1/lifecycle.proto\x1a miosa/sandbox/v1/ownership.proto\x1a\x1dmiosa/sandbox/v1/policy.proto\x1a\x1emiosa/sandbox/v1/preview.proto\x1a\x1emiosa/sandbox/v1/profile.proto2\xa9\x12\n" +
 	"\x0eSandboxService\x12K\n" +
 	"\x06Create\x12\x1f.miosa.sandbox.v1.CreateRequest\x1a .miosa.sandbox.v1.CreateResponse\x12P\n" +
 	"\x06Status\x12\x1f.miosa.sandbox.v1.StatusRequest\x1a .miosa.sandbox.v1.StatusResponse\"\x03\x90\x02\x01\x12J\n" +
@@ -32,7 +32,8 @@ const file_miosa_sandbox_v1_sandbox_service_proto_rawDesc = "" +
 	"\x0eExtendLifetime\x12'.miosa.sandbox.v1.ExtendLifetimeRequest\x1a(.miosa.sandbox.v1.ExtendLifetimeResponse\"\x03\x90\x02\x02\x12M\n" +
 	"\x05Pause\x12\x1e.miosa.sandbox.v1.PauseRequest\x1a\x1f.miosa.sandbox.v1.PauseResponse\"\x03\x90\x02\x02\x12P\n" +
 	"\x06Resume\x12\x1f.miosa.sandbox.v1.ResumeRequest\x1a .miosa.sandbox.v1.ResumeResponse\"\x03\x90\x02\x02\x12G\n" +
-	"\x04Exec\x12\x1d.miosa.sandbox.v1.ExecRequest\x1a\x1e.miosa.sandbox.v1.ExecResponse0\x01\x12R\n" +
+	"\x04Exec\x12\x1d.miosa.sandbox.v1.ExecRequest\x1a\x1e.miosa.sandbox.v1.ExecResponse0\x01\x12b\n" +
+	"\fCheckProgram\x12%.miosa.sandbox.v1.CheckProgramRequest\x1a&.miosa.sandbox.v1.CheckProgramResponse\"\x03\x90\x02\x01\x12R\n" +
 	"\x06Attach\x12\x1f.miosa.sandbox.v1.AttachRequest\x1a .miosa.sandbox.v1.AttachResponse\"\x03\x90\x02\x010\x01\x12Y\n" +
 	"\tSendInput\x12\".miosa.sandbox.v1.SendInputRequest\x1a#.miosa.sandbox.v1.SendInputResponse\"\x03\x90\x02\x02\x12K\n" +
 	"\x06Signal\x12\x1f.miosa.sandbox.v1.SignalRequest\x1a .miosa.sandbox.v1.SignalResponse\x12Y\n" +
@@ -62,49 +63,51 @@ var file_miosa_sandbox_v1_sandbox_service_proto_goTypes = []any{
 	(*PauseRequest)(nil),            // 4: miosa.sandbox.v1.PauseRequest
 	(*ResumeRequest)(nil),           // 5: miosa.sandbox.v1.ResumeRequest
 	(*ExecRequest)(nil),             // 6: miosa.sandbox.v1.ExecRequest
-	(*AttachRequest)(nil),           // 7: miosa.sandbox.v1.AttachRequest
-	(*SendInputRequest)(nil),        // 8: miosa.sandbox.v1.SendInputRequest
-	(*SignalRequest)(nil),           // 9: miosa.sandbox.v1.SignalRequest
-	(*ResizePtyRequest)(nil),        // 10: miosa.sandbox.v1.ResizePtyRequest
-	(*ListExecsRequest)(nil),        // 11: miosa.sandbox.v1.ListExecsRequest
-	(*PlanSyncRequest)(nil),         // 12: miosa.sandbox.v1.PlanSyncRequest
-	(*SyncFilesRequest)(nil),        // 13: miosa.sandbox.v1.SyncFilesRequest
-	(*ReadFileRequest)(nil),         // 14: miosa.sandbox.v1.ReadFileRequest
-	(*ListFilesRequest)(nil),        // 15: miosa.sandbox.v1.ListFilesRequest
-	(*DownloadTreeRequest)(nil),     // 16: miosa.sandbox.v1.DownloadTreeRequest
-	(*GetPreviewRequest)(nil),       // 17: miosa.sandbox.v1.GetPreviewRequest
-	(*RenewLeaseRequest)(nil),       // 18: miosa.sandbox.v1.RenewLeaseRequest
-	(*AdoptRequest)(nil),            // 19: miosa.sandbox.v1.AdoptRequest
-	(*SaveProfileRequest)(nil),      // 20: miosa.sandbox.v1.SaveProfileRequest
-	(*ListProfilesRequest)(nil),     // 21: miosa.sandbox.v1.ListProfilesRequest
-	(*DestroyRequest)(nil),          // 22: miosa.sandbox.v1.DestroyRequest
-	(*WatchEventsRequest)(nil),      // 23: miosa.sandbox.v1.WatchEventsRequest
-	(*GetCapabilitiesRequest)(nil),  // 24: miosa.sandbox.v1.GetCapabilitiesRequest
-	(*CreateResponse)(nil),          // 25: miosa.sandbox.v1.CreateResponse
-	(*StatusResponse)(nil),          // 26: miosa.sandbox.v1.StatusResponse
-	(*ListResponse)(nil),            // 27: miosa.sandbox.v1.ListResponse
-	(*ExtendLifetimeResponse)(nil),  // 28: miosa.sandbox.v1.ExtendLifetimeResponse
-	(*PauseResponse)(nil),           // 29: miosa.sandbox.v1.PauseResponse
-	(*ResumeResponse)(nil),          // 30: miosa.sandbox.v1.ResumeResponse
-	(*ExecResponse)(nil),            // 31: miosa.sandbox.v1.ExecResponse
-	(*AttachResponse)(nil),          // 32: miosa.sandbox.v1.AttachResponse
-	(*SendInputResponse)(nil),       // 33: miosa.sandbox.v1.SendInputResponse
-	(*SignalResponse)(nil),          // 34: miosa.sandbox.v1.SignalResponse
-	(*ResizePtyResponse)(nil),       // 35: miosa.sandbox.v1.ResizePtyResponse
-	(*ListExecsResponse)(nil),       // 36: miosa.sandbox.v1.ListExecsResponse
-	(*PlanSyncResponse)(nil),        // 37: miosa.sandbox.v1.PlanSyncResponse
-	(*SyncFilesResponse)(nil),       // 38: miosa.sandbox.v1.SyncFilesResponse
-	(*ReadFileResponse)(nil),        // 39: miosa.sandbox.v1.ReadFileResponse
-	(*ListFilesResponse)(nil),       // 40: miosa.sandbox.v1.ListFilesResponse
-	(*DownloadTreeResponse)(nil),    // 41: miosa.sandbox.v1.DownloadTreeResponse
-	(*GetPreviewResponse)(nil),      // 42: miosa.sandbox.v1.GetPreviewResponse
-	(*RenewLeaseResponse)(nil),      // 43: miosa.sandbox.v1.RenewLeaseResponse
-	(*AdoptResponse)(nil),           // 44: miosa.sandbox.v1.AdoptResponse
-	(*SaveProfileResponse)(nil),     // 45: miosa.sandbox.v1.SaveProfileResponse
-	(*ListProfilesResponse)(nil),    // 46: miosa.sandbox.v1.ListProfilesResponse
-	(*DestroyResponse)(nil),         // 47: miosa.sandbox.v1.DestroyResponse
-	(*WatchEventsResponse)(nil),     // 48: miosa.sandbox.v1.WatchEventsResponse
-	(*GetCapabilitiesResponse)(nil), // 49: miosa.sandbox.v1.GetCapabilitiesResponse
+	(*CheckProgramRequest)(nil),     // 7: miosa.sandbox.v1.CheckProgramRequest
+	(*AttachRequest)(nil),           // 8: miosa.sandbox.v1.AttachRequest
+	(*SendInputRequest)(nil),        // 9: miosa.sandbox.v1.SendInputRequest
+	(*SignalRequest)(nil),           // 10: miosa.sandbox.v1.SignalRequest
+	(*ResizePtyRequest)(nil),        // 11: miosa.sandbox.v1.ResizePtyRequest
+	(*ListExecsRequest)(nil),        // 12: miosa.sandbox.v1.ListExecsRequest
+	(*PlanSyncRequest)(nil),         // 13: miosa.sandbox.v1.PlanSyncRequest
+	(*SyncFilesRequest)(nil),        // 14: miosa.sandbox.v1.SyncFilesRequest
+	(*ReadFileRequest)(nil),         // 15: miosa.sandbox.v1.ReadFileRequest
+	(*ListFilesRequest)(nil),        // 16: miosa.sandbox.v1.ListFilesRequest
+	(*DownloadTreeRequest)(nil),     // 17: miosa.sandbox.v1.DownloadTreeRequest
+	(*GetPreviewRequest)(nil),       // 18: miosa.sandbox.v1.GetPreviewRequest
+	(*RenewLeaseRequest)(nil),       // 19: miosa.sandbox.v1.RenewLeaseRequest
+	(*AdoptRequest)(nil),            // 20: miosa.sandbox.v1.AdoptRequest
+	(*SaveProfileRequest)(nil),      // 21: miosa.sandbox.v1.SaveProfileRequest
+	(*ListProfilesRequest)(nil),     // 22: miosa.sandbox.v1.ListProfilesRequest
+	(*DestroyRequest)(nil),          // 23: miosa.sandbox.v1.DestroyRequest
+	(*WatchEventsRequest)(nil),      // 24: miosa.sandbox.v1.WatchEventsRequest
+	(*GetCapabilitiesRequest)(nil),  // 25: miosa.sandbox.v1.GetCapabilitiesRequest
+	(*CreateResponse)(nil),          // 26: miosa.sandbox.v1.CreateResponse
+	(*StatusResponse)(nil),          // 27: miosa.sandbox.v1.StatusResponse
+	(*ListResponse)(nil),            // 28: miosa.sandbox.v1.ListResponse
+	(*ExtendLifetimeResponse)(nil),  // 29: miosa.sandbox.v1.ExtendLifetimeResponse
+	(*PauseResponse)(nil),           // 30: miosa.sandbox.v1.PauseResponse
+	(*ResumeResponse)(nil),          // 31: miosa.sandbox.v1.ResumeResponse
+	(*ExecResponse)(nil),            // 32: miosa.sandbox.v1.ExecResponse
+	(*CheckProgramResponse)(nil),    // 33: miosa.sandbox.v1.CheckProgramResponse
+	(*AttachResponse)(nil),          // 34: miosa.sandbox.v1.AttachResponse
+	(*SendInputResponse)(nil),       // 35: miosa.sandbox.v1.SendInputResponse
+	(*SignalResponse)(nil),          // 36: miosa.sandbox.v1.SignalResponse
+	(*ResizePtyResponse)(nil),       // 37: miosa.sandbox.v1.ResizePtyResponse
+	(*ListExecsResponse)(nil),       // 38: miosa.sandbox.v1.ListExecsResponse
+	(*PlanSyncResponse)(nil),        // 39: miosa.sandbox.v1.PlanSyncResponse
+	(*SyncFilesResponse)(nil),       // 40: miosa.sandbox.v1.SyncFilesResponse
+	(*ReadFileResponse)(nil),        // 41: miosa.sandbox.v1.ReadFileResponse
+	(*ListFilesResponse)(nil),       // 42: miosa.sandbox.v1.ListFilesResponse
+	(*DownloadTreeResponse)(nil),    // 43: miosa.sandbox.v1.DownloadTreeResponse
+	(*GetPreviewResponse)(nil),      // 44: miosa.sandbox.v1.GetPreviewResponse
+	(*RenewLeaseResponse)(nil),      // 45: miosa.sandbox.v1.RenewLeaseResponse
+	(*AdoptResponse)(nil),           // 46: miosa.sandbox.v1.AdoptResponse
+	(*SaveProfileResponse)(nil),     // 47: miosa.sandbox.v1.SaveProfileResponse
+	(*ListProfilesResponse)(nil),    // 48: miosa.sandbox.v1.ListProfilesResponse
+	(*DestroyResponse)(nil),         // 49: miosa.sandbox.v1.DestroyResponse
+	(*WatchEventsResponse)(nil),     // 50: miosa.sandbox.v1.WatchEventsResponse
+	(*GetCapabilitiesResponse)(nil), // 51: miosa.sandbox.v1.GetCapabilitiesResponse
 }
 var file_miosa_sandbox_v1_sandbox_service_proto_depIdxs = []int32{
 	0,  // 0: miosa.sandbox.v1.SandboxService.Create:input_type -> miosa.sandbox.v1.CreateRequest
@@ -114,51 +117,53 @@ var file_miosa_sandbox_v1_sandbox_service_proto_depIdxs = []int32{
 	4,  // 4: miosa.sandbox.v1.SandboxService.Pause:input_type -> miosa.sandbox.v1.PauseRequest
 	5,  // 5: miosa.sandbox.v1.SandboxService.Resume:input_type -> miosa.sandbox.v1.ResumeRequest
 	6,  // 6: miosa.sandbox.v1.SandboxService.Exec:input_type -> miosa.sandbox.v1.ExecRequest
-	7,  // 7: miosa.sandbox.v1.SandboxService.Attach:input_type -> miosa.sandbox.v1.AttachRequest
-	8,  // 8: miosa.sandbox.v1.SandboxService.SendInput:input_type -> miosa.sandbox.v1.SendInputRequest
-	9,  // 9: miosa.sandbox.v1.SandboxService.Signal:input_type -> miosa.sandbox.v1.SignalRequest
-	10, // 10: miosa.sandbox.v1.SandboxService.ResizePty:input_type -> miosa.sandbox.v1.ResizePtyRequest
-	11, // 11: miosa.sandbox.v1.SandboxService.ListExecs:input_type -> miosa.sandbox.v1.ListExecsRequest
-	12, // 12: miosa.sandbox.v1.SandboxService.PlanSync:input_type -> miosa.sandbox.v1.PlanSyncRequest
-	13, // 13: miosa.sandbox.v1.SandboxService.SyncFiles:input_type -> miosa.sandbox.v1.SyncFilesRequest
-	14, // 14: miosa.sandbox.v1.SandboxService.ReadFile:input_type -> miosa.sandbox.v1.ReadFileRequest
-	15, // 15: miosa.sandbox.v1.SandboxService.ListFiles:input_type -> miosa.sandbox.v1.ListFilesRequest
-	16, // 16: miosa.sandbox.v1.SandboxService.DownloadTree:input_type -> miosa.sandbox.v1.DownloadTreeRequest
-	17, // 17: miosa.sandbox.v1.SandboxService.GetPreview:input_type -> miosa.sandbox.v1.GetPreviewRequest
-	18, // 18: miosa.sandbox.v1.SandboxService.RenewLease:input_type -> miosa.sandbox.v1.RenewLeaseRequest
-	19, // 19: miosa.sandbox.v1.SandboxService.Adopt:input_type -> miosa.sandbox.v1.AdoptRequest
-	20, // 20: miosa.sandbox.v1.SandboxService.SaveProfile:input_type -> miosa.sandbox.v1.SaveProfileRequest
-	21, // 21: miosa.sandbox.v1.SandboxService.ListProfiles:input_type -> miosa.sandbox.v1.ListProfilesRequest
-	22, // 22: miosa.sandbox.v1.SandboxService.Destroy:input_type -> miosa.sandbox.v1.DestroyRequest
-	23, // 23: miosa.sandbox.v1.SandboxService.WatchEvents:input_type -> miosa.sandbox.v1.WatchEventsRequest
-	24, // 24: miosa.sandbox.v1.SandboxService.GetCapabilities:input_type -> miosa.sandbox.v1.GetCapabilitiesRequest
-	25, // 25: miosa.sandbox.v1.SandboxService.Create:output_type -> miosa.sandbox.v1.CreateResponse
-	26, // 26: miosa.sandbox.v1.SandboxService.Status:output_type -> miosa.sandbox.v1.StatusResponse
-	27, // 27: miosa.sandbox.v1.SandboxService.List:output_type -> miosa.sandbox.v1.ListResponse
-	28, // 28: miosa.sandbox.v1.SandboxService.ExtendLifetime:output_type -> miosa.sandbox.v1.ExtendLifetimeResponse
-	29, // 29: miosa.sandbox.v1.SandboxService.Pause:output_type -> miosa.sandbox.v1.PauseResponse
-	30, // 30: miosa.sandbox.v1.SandboxService.Resume:output_type -> miosa.sandbox.v1.ResumeResponse
-	31, // 31: miosa.sandbox.v1.SandboxService.Exec:output_type -> miosa.sandbox.v1.ExecResponse
-	32, // 32: miosa.sandbox.v1.SandboxService.Attach:output_type -> miosa.sandbox.v1.AttachResponse
-	33, // 33: miosa.sandbox.v1.SandboxService.SendInput:output_type -> miosa.sandbox.v1.SendInputResponse
-	34, // 34: miosa.sandbox.v1.SandboxService.Signal:output_type -> miosa.sandbox.v1.SignalResponse
-	35, // 35: miosa.sandbox.v1.SandboxService.ResizePty:output_type -> miosa.sandbox.v1.ResizePtyResponse
-	36, // 36: miosa.sandbox.v1.SandboxService.ListExecs:output_type -> miosa.sandbox.v1.ListExecsResponse
-	37, // 37: miosa.sandbox.v1.SandboxService.PlanSync:output_type -> miosa.sandbox.v1.PlanSyncResponse
-	38, // 38: miosa.sandbox.v1.SandboxService.SyncFiles:output_type -> miosa.sandbox.v1.SyncFilesResponse
-	39, // 39: miosa.sandbox.v1.SandboxService.ReadFile:output_type -> miosa.sandbox.v1.ReadFileResponse
-	40, // 40: miosa.sandbox.v1.SandboxService.ListFiles:output_type -> miosa.sandbox.v1.ListFilesResponse
-	41, // 41: miosa.sandbox.v1.SandboxService.DownloadTree:output_type -> miosa.sandbox.v1.DownloadTreeResponse
-	42, // 42: miosa.sandbox.v1.SandboxService.GetPreview:output_type -> miosa.sandbox.v1.GetPreviewResponse
-	43, // 43: miosa.sandbox.v1.SandboxService.RenewLease:output_type -> miosa.sandbox.v1.RenewLeaseResponse
-	44, // 44: miosa.sandbox.v1.SandboxService.Adopt:output_type -> miosa.sandbox.v1.AdoptResponse
-	45, // 45: miosa.sandbox.v1.SandboxService.SaveProfile:output_type -> miosa.sandbox.v1.SaveProfileResponse
-	46, // 46: miosa.sandbox.v1.SandboxService.ListProfiles:output_type -> miosa.sandbox.v1.ListProfilesResponse
-	47, // 47: miosa.sandbox.v1.SandboxService.Destroy:output_type -> miosa.sandbox.v1.DestroyResponse
-	48, // 48: miosa.sandbox.v1.SandboxService.WatchEvents:output_type -> miosa.sandbox.v1.WatchEventsResponse
-	49, // 49: miosa.sandbox.v1.SandboxService.GetCapabilities:output_type -> miosa.sandbox.v1.GetCapabilitiesResponse
-	25, // [25:50] is the sub-list for method output_type
-	0,  // [0:25] is the sub-list for method input_type
+	7,  // 7: miosa.sandbox.v1.SandboxService.CheckProgram:input_type -> miosa.sandbox.v1.CheckProgramRequest
+	8,  // 8: miosa.sandbox.v1.SandboxService.Attach:input_type -> miosa.sandbox.v1.AttachRequest
+	9,  // 9: miosa.sandbox.v1.SandboxService.SendInput:input_type -> miosa.sandbox.v1.SendInputRequest
+	10, // 10: miosa.sandbox.v1.SandboxService.Signal:input_type -> miosa.sandbox.v1.SignalRequest
+	11, // 11: miosa.sandbox.v1.SandboxService.ResizePty:input_type -> miosa.sandbox.v1.ResizePtyRequest
+	12, // 12: miosa.sandbox.v1.SandboxService.ListExecs:input_type -> miosa.sandbox.v1.ListExecsRequest
+	13, // 13: miosa.sandbox.v1.SandboxService.PlanSync:input_type -> miosa.sandbox.v1.PlanSyncRequest
+	14, // 14: miosa.sandbox.v1.SandboxService.SyncFiles:input_type -> miosa.sandbox.v1.SyncFilesRequest
+	15, // 15: miosa.sandbox.v1.SandboxService.ReadFile:input_type -> miosa.sandbox.v1.ReadFileRequest
+	16, // 16: miosa.sandbox.v1.SandboxService.ListFiles:input_type -> miosa.sandbox.v1.ListFilesRequest
+	17, // 17: miosa.sandbox.v1.SandboxService.DownloadTree:input_type -> miosa.sandbox.v1.DownloadTreeRequest
+	18, // 18: miosa.sandbox.v1.SandboxService.GetPreview:input_type -> miosa.sandbox.v1.GetPreviewRequest
+	19, // 19: miosa.sandbox.v1.SandboxService.RenewLease:input_type -> miosa.sandbox.v1.RenewLeaseRequest
+	20, // 20: miosa.sandbox.v1.SandboxService.Adopt:input_type -> miosa.sandbox.v1.AdoptRequest
+	21, // 21: miosa.sandbox.v1.SandboxService.SaveProfile:input_type -> miosa.sandbox.v1.SaveProfileRequest
+	22, // 22: miosa.sandbox.v1.SandboxService.ListProfiles:input_type -> miosa.sandbox.v1.ListProfilesRequest
+	23, // 23: miosa.sandbox.v1.SandboxService.Destroy:input_type -> miosa.sandbox.v1.DestroyRequest
+	24, // 24: miosa.sandbox.v1.SandboxService.WatchEvents:input_type -> miosa.sandbox.v1.WatchEventsRequest
+	25, // 25: miosa.sandbox.v1.SandboxService.GetCapabilities:input_type -> miosa.sandbox.v1.GetCapabilitiesRequest
+	26, // 26: miosa.sandbox.v1.SandboxService.Create:output_type -> miosa.sandbox.v1.CreateResponse
+	27, // 27: miosa.sandbox.v1.SandboxService.Status:output_type -> miosa.sandbox.v1.StatusResponse
+	28, // 28: miosa.sandbox.v1.SandboxService.List:output_type -> miosa.sandbox.v1.ListResponse
+	29, // 29: miosa.sandbox.v1.SandboxService.ExtendLifetime:output_type -> miosa.sandbox.v1.ExtendLifetimeResponse
+	30, // 30: miosa.sandbox.v1.SandboxService.Pause:output_type -> miosa.sandbox.v1.PauseResponse
+	31, // 31: miosa.sandbox.v1.SandboxService.Resume:output_type -> miosa.sandbox.v1.ResumeResponse
+	32, // 32: miosa.sandbox.v1.SandboxService.Exec:output_type -> miosa.sandbox.v1.ExecResponse
+	33, // 33: miosa.sandbox.v1.SandboxService.CheckProgram:output_type -> miosa.sandbox.v1.CheckProgramResponse
+	34, // 34: miosa.sandbox.v1.SandboxService.Attach:output_type -> miosa.sandbox.v1.AttachResponse
+	35, // 35: miosa.sandbox.v1.SandboxService.SendInput:output_type -> miosa.sandbox.v1.SendInputResponse
+	36, // 36: miosa.sandbox.v1.SandboxService.Signal:output_type -> miosa.sandbox.v1.SignalResponse
+	37, // 37: miosa.sandbox.v1.SandboxService.ResizePty:output_type -> miosa.sandbox.v1.ResizePtyResponse
+	38, // 38: miosa.sandbox.v1.SandboxService.ListExecs:output_type -> miosa.sandbox.v1.ListExecsResponse
+	39, // 39: miosa.sandbox.v1.SandboxService.PlanSync:output_type -> miosa.sandbox.v1.PlanSyncResponse
+	40, // 40: miosa.sandbox.v1.SandboxService.SyncFiles:output_type -> miosa.sandbox.v1.SyncFilesResponse
+	41, // 41: miosa.sandbox.v1.SandboxService.ReadFile:output_type -> miosa.sandbox.v1.ReadFileResponse
+	42, // 42: miosa.sandbox.v1.SandboxService.ListFiles:output_type -> miosa.sandbox.v1.ListFilesResponse
+	43, // 43: miosa.sandbox.v1.SandboxService.DownloadTree:output_type -> miosa.sandbox.v1.DownloadTreeResponse
+	44, // 44: miosa.sandbox.v1.SandboxService.GetPreview:output_type -> miosa.sandbox.v1.GetPreviewResponse
+	45, // 45: miosa.sandbox.v1.SandboxService.RenewLease:output_type -> miosa.sandbox.v1.RenewLeaseResponse
+	46, // 46: miosa.sandbox.v1.SandboxService.Adopt:output_type -> miosa.sandbox.v1.AdoptResponse
+	47, // 47: miosa.sandbox.v1.SandboxService.SaveProfile:output_type -> miosa.sandbox.v1.SaveProfileResponse
+	48, // 48: miosa.sandbox.v1.SandboxService.ListProfiles:output_type -> miosa.sandbox.v1.ListProfilesResponse
+	49, // 49: miosa.sandbox.v1.SandboxService.Destroy:output_type -> miosa.sandbox.v1.DestroyResponse
+	50, // 50: miosa.sandbox.v1.SandboxService.WatchEvents:output_type -> miosa.sandbox.v1.WatchEventsResponse
+	51, // 51: miosa.sandbox.v1.SandboxService.GetCapabilities:output_type -> miosa.sandbox.v1.GetCapabilitiesResponse
+	26, // [26:52] is the sub-list for method output_type
+	0,  // [0:26] is the sub-list for method input_type
 	0,  // [0:0] is the sub-list for extension type_name
 	0,  // [0:0] is the sub-list for extension extendee
 	0,  // [0:0] is the sub-list for field type_name
@@ -178,6 +183,7 @@ func file_miosa_sandbox_v1_sandbox_service_proto_init() {
 	file_miosa_sandbox_v1_file_sync_proto_init()
 	file_miosa_sandbox_v1_lifecycle_proto_init()
 	file_miosa_sandbox_v1_ownership_proto_init()
+	file_miosa_sandbox_v1_policy_proto_init()
 	file_miosa_sandbox_v1_preview_proto_init()
 	file_miosa_sandbox_v1_profile_proto_init()
 	type x struct{}

@@ -26,6 +26,7 @@ const (
 	SandboxService_Pause_FullMethodName           = "/miosa.sandbox.v1.SandboxService/Pause"
 	SandboxService_Resume_FullMethodName          = "/miosa.sandbox.v1.SandboxService/Resume"
 	SandboxService_Exec_FullMethodName            = "/miosa.sandbox.v1.SandboxService/Exec"
+	SandboxService_CheckProgram_FullMethodName    = "/miosa.sandbox.v1.SandboxService/CheckProgram"
 	SandboxService_Attach_FullMethodName          = "/miosa.sandbox.v1.SandboxService/Attach"
 	SandboxService_SendInput_FullMethodName       = "/miosa.sandbox.v1.SandboxService/SendInput"
 	SandboxService_Signal_FullMethodName          = "/miosa.sandbox.v1.SandboxService/Signal"
@@ -184,20 +185,30 @@ type SandboxServiceClient interface {
 	// look at the reason first. A retry policy has no place here.
 	//
 	// Reasons:
-	// * `SANDBOX_NOT_FOUND`, `SANDBOX_ENDED`: create another sandbox.
-	// * `SANDBOX_PAUSED`: resume it, or ask for `auto_resume`.
-	// * `SANDBOX_NOT_READY`: wait and repeat.
-	// * `EXEC_ID_REUSED`: another request had the id; take a new one.
-	// * `EXEC_ON_OTHER_INSTANCE`: the id's exec runs; call Attach at the instance.
-	// * `EXEC_LOST`: the id's exec was lost; take a new id if it is harmless.
-	// * `LANGUAGE_NOT_SUPPORTED`: take another language or template.
-	// * `DIRECTORY_NOT_FOUND`, `USER_NOT_FOUND`: mend `cwd` or `user`.
-	// * `POLICY_DENIED`: change the program.
-	// * `POLICY_NOT_ENFORCEABLE`: ask for less, or for another deployment.
-	// * `TOO_MANY_EXECS`: wait for one to end.
-	// * `DISK_FULL`: a DURABLE exec has no room for its spool; make room.
-	// * `OUTCOME_UNKNOWN`: it may run; call Attach or ListExecs with the id.
+	//   - `SANDBOX_NOT_FOUND`, `SANDBOX_ENDED`: create another sandbox.
+	//   - `SANDBOX_PAUSED`: resume it, or ask for `auto_resume`.
+	//   - `SANDBOX_NOT_READY`: wait and repeat.
+	//   - `EXEC_ID_REUSED`: another request had the id; take a new one.
+	//   - `EXEC_ON_OTHER_INSTANCE`: the id's exec runs; call Attach at the instance.
+	//   - `EXEC_LOST`: the id's exec was lost; take a new id if it is harmless.
+	//   - `LANGUAGE_NOT_SUPPORTED`: take another language or template.
+	//   - `DIRECTORY_NOT_FOUND`, `USER_NOT_FOUND`: mend `cwd` or `user`.
+	//   - `INVALID_PATH`: mend `cwd` or the glob that is named.
+	//   - `POLICY_DENIED`: change the program.
+	//   - `POLICY_NOT_ENFORCEABLE`: ask for less, or for another deployment.
+	//   - `TOO_MANY_EXECS`: wait for one to end.
+	//   - `QUOTA_EXCEEDED`, `BACKEND_QUOTA_EXCEEDED`: with `auto_resume` only; destroy or
+	//     pause others, wait.
+	//   - `DISK_FULL`: a DURABLE exec has no room for its spool; make room.
+	//   - `OUTCOME_UNKNOWN`: it may run; call Attach or ListExecs with the id.
 	Exec(ctx context.Context, in *ExecRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ExecResponse], error)
+	// Tells what the code policy says of a program. Nothing is started.
+	//
+	// It is the verdict that Exec would come to for the caller's tenant; a program that
+	// Exec would refuse is an answer here. Without a policy nobody enforces it.
+	//
+	// Retry: always safe.
+	CheckProgram(ctx context.Context, in *CheckProgramRequest, opts ...grpc.CallOption) (*CheckProgramResponse, error)
 	// Streams an exec that another call started, from a position.
 	//
 	// The events are those of Exec. The stream begins with `started`; a position that
@@ -518,6 +529,16 @@ func (c *sandboxServiceClient) Exec(ctx context.Context, in *ExecRequest, opts .
 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type SandboxService_ExecClient = grpc.ServerStreamingClient[ExecResponse]
+
+func (c *sandboxServiceClient) CheckProgram(ctx context.Context, in *CheckProgramRequest, opts ...grpc.CallOption) (*CheckProgramResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CheckProgramResponse)
+	err := c.cc.Invoke(ctx, SandboxService_CheckProgram_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
 
 func (c *sandboxServiceClient) Attach(ctx context.Context, in *AttachRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[AttachResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
@@ -879,20 +900,30 @@ type SandboxServiceServer interface {
 	// look at the reason first. A retry policy has no place here.
 	//
 	// Reasons:
-	// * `SANDBOX_NOT_FOUND`, `SANDBOX_ENDED`: create another sandbox.
-	// * `SANDBOX_PAUSED`: resume it, or ask for `auto_resume`.
-	// * `SANDBOX_NOT_READY`: wait and repeat.
-	// * `EXEC_ID_REUSED`: another request had the id; take a new one.
-	// * `EXEC_ON_OTHER_INSTANCE`: the id's exec runs; call Attach at the instance.
-	// * `EXEC_LOST`: the id's exec was lost; take a new id if it is harmless.
-	// * `LANGUAGE_NOT_SUPPORTED`: take another language or template.
-	// * `DIRECTORY_NOT_FOUND`, `USER_NOT_FOUND`: mend `cwd` or `user`.
-	// * `POLICY_DENIED`: change the program.
-	// * `POLICY_NOT_ENFORCEABLE`: ask for less, or for another deployment.
-	// * `TOO_MANY_EXECS`: wait for one to end.
-	// * `DISK_FULL`: a DURABLE exec has no room for its spool; make room.
-	// * `OUTCOME_UNKNOWN`: it may run; call Attach or ListExecs with the id.
+	//   - `SANDBOX_NOT_FOUND`, `SANDBOX_ENDED`: create another sandbox.
+	//   - `SANDBOX_PAUSED`: resume it, or ask for `auto_resume`.
+	//   - `SANDBOX_NOT_READY`: wait and repeat.
+	//   - `EXEC_ID_REUSED`: another request had the id; take a new one.
+	//   - `EXEC_ON_OTHER_INSTANCE`: the id's exec runs; call Attach at the instance.
+	//   - `EXEC_LOST`: the id's exec was lost; take a new id if it is harmless.
+	//   - `LANGUAGE_NOT_SUPPORTED`: take another language or template.
+	//   - `DIRECTORY_NOT_FOUND`, `USER_NOT_FOUND`: mend `cwd` or `user`.
+	//   - `INVALID_PATH`: mend `cwd` or the glob that is named.
+	//   - `POLICY_DENIED`: change the program.
+	//   - `POLICY_NOT_ENFORCEABLE`: ask for less, or for another deployment.
+	//   - `TOO_MANY_EXECS`: wait for one to end.
+	//   - `QUOTA_EXCEEDED`, `BACKEND_QUOTA_EXCEEDED`: with `auto_resume` only; destroy or
+	//     pause others, wait.
+	//   - `DISK_FULL`: a DURABLE exec has no room for its spool; make room.
+	//   - `OUTCOME_UNKNOWN`: it may run; call Attach or ListExecs with the id.
 	Exec(*ExecRequest, grpc.ServerStreamingServer[ExecResponse]) error
+	// Tells what the code policy says of a program. Nothing is started.
+	//
+	// It is the verdict that Exec would come to for the caller's tenant; a program that
+	// Exec would refuse is an answer here. Without a policy nobody enforces it.
+	//
+	// Retry: always safe.
+	CheckProgram(context.Context, *CheckProgramRequest) (*CheckProgramResponse, error)
 	// Streams an exec that another call started, from a position.
 	//
 	// The events are those of Exec. The stream begins with `started`; a position that
@@ -1156,6 +1187,9 @@ func (UnimplementedSandboxServiceServer) Resume(context.Context, *ResumeRequest)
 func (UnimplementedSandboxServiceServer) Exec(*ExecRequest, grpc.ServerStreamingServer[ExecResponse]) error {
 	return status.Error(codes.Unimplemented, "method Exec not implemented")
 }
+func (UnimplementedSandboxServiceServer) CheckProgram(context.Context, *CheckProgramRequest) (*CheckProgramResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method CheckProgram not implemented")
+}
 func (UnimplementedSandboxServiceServer) Attach(*AttachRequest, grpc.ServerStreamingServer[AttachResponse]) error {
 	return status.Error(codes.Unimplemented, "method Attach not implemented")
 }
@@ -1349,6 +1383,24 @@ func _SandboxService_Exec_Handler(srv interface{}, stream grpc.ServerStream) err
 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type SandboxService_ExecServer = grpc.ServerStreamingServer[ExecResponse]
+
+func _SandboxService_CheckProgram_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CheckProgramRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SandboxServiceServer).CheckProgram(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: SandboxService_CheckProgram_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SandboxServiceServer).CheckProgram(ctx, req.(*CheckProgramRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
 
 func _SandboxService_Attach_Handler(srv interface{}, stream grpc.ServerStream) error {
 	m := new(AttachRequest)
@@ -1654,6 +1706,10 @@ var SandboxService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Resume",
 			Handler:    _SandboxService_Resume_Handler,
+		},
+		{
+			MethodName: "CheckProgram",
+			Handler:    _SandboxService_CheckProgram_Handler,
 		},
 		{
 			MethodName: "SendInput",

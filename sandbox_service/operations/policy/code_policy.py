@@ -74,9 +74,7 @@ class CodePolicy:
         Raises:
             PolicyDeniedError: The program must not run.
         """
-        stdin = None if spec.stdin is None else spec.stdin[: self._terms.bytes_max]
-        code = code_of(spec.program, stdin)
-        verdict = await self.verdict(tenant, code)
+        verdict = await self.verdict_on(tenant, spec)
         if verdict.findings:
             _log.log(
                 30 if verdict.action is Action.DENY else 20,
@@ -90,6 +88,11 @@ class CodePolicy:
         if verdict.action is Action.DENY:
             raise PolicyDeniedError.of(verdict, what)
         return replace(spec, verdict=verdict)
+
+    async def verdict_on(self, tenant: str, spec: ExecSpec) -> Verdict:
+        """Return what the policy says of a program and its input. Nothing is refused."""
+        stdin = None if spec.stdin is None else spec.stdin[: self._terms.bytes_max]
+        return await self.verdict(tenant, code_of(spec.program, stdin))
 
     async def verdict(self, tenant: str, code: Code | None) -> Verdict:
         """Return what the policy says of code for a tenant. A dry run: nothing is refused.

@@ -14,7 +14,7 @@ from ast_grep_py import SgNode, SgRoot
 from sandbox_service.domain.execs import Argv, Program, ShellCommand, SourceCode
 from sandbox_service.domain.policy import FINDINGS_MAX, Finding
 from sandbox_service.operations.policy import embedded
-from sandbox_service.operations.policy.rules import RuleSet, Words, parsed_as
+from sandbox_service.operations.policy.rules import RuleSet, Words, inner_words, parsed_as
 
 _DEPTH_MAX: Final = 4
 """How deep code within code is looked into: in `bash -c "python -c '...'"` it is 2."""
@@ -91,6 +91,18 @@ def code_of(program: Program, stdin: bytes | None = None) -> Code | None:
             return None if known is None else Code(known, code.decode(errors="replace"), given)
 
 
+@dataclass(frozen=True, slots=True)
+class _Gate:
+    """What lets code in to be looked at more closely: a word, or another piece of text."""
+
+    words: frozenset[str]
+    texts: tuple[str, ...]
+
+    def keeps_out(self, words: Words) -> bool:
+        """Return whether a text has none of them."""
+        return words.isdisjoint(self.words) and not any(it in words for it in self.texts)
+
+
 class Engine:
     """Applies rules to code. Pure and blocking, and holds the interpreter while it parses.
 
@@ -100,6 +112,7 @@ class Engine:
 
     def __init__(self, rules: RuleSet) -> None:
         self._rules = cache(rules.of)
+        self._gate = cache(self._gate_of)
 
     def worth_parsing(self, code: Code) -> bool:
         """Return whether a rule may match. Cheap: looks for words and parses nothing."""
@@ -134,7 +147,18 @@ class Engine:
         strictest = sorted(found, key=lambda place: (-found[place].action, place))
         return tuple(found[place] for place in sorted(strictest[:FINDINGS_MAX]))
 
+    def _gate_of(self, language: str) -> _Gate:
+        """Return what all code has that a rule can match, or that other code may be within."""
+        words, texts = set(embedded.WORDS.get(language, ())), set[str]()
+        for rule in self._rules(language):
+            # Code that it matches holds one text of each group: the first tells enough.
+            for hint in rule.hints[0] if rule.hints else ("",):
+                (words if inner_words(hint) else texts).update(inner_words(hint) or {hint})
+        return _Gate(frozenset(words), tuple(texts))
+
     def _worth_parsing(self, code: Code, words: Words) -> bool:
+        if self._gate(code.language).keeps_out(words):
+            return False
         if any(it.worth_trying(words) for it in self._rules(code.language)):
             return True
         if words.isdisjoint(embedded.WORDS.get(code.language, ())):

@@ -82,7 +82,7 @@ class Words:
         held = self._seen.get(hint)
         if held is None:
             # Most texts lack a word of it, and need no search.
-            held = _inner_words(hint) <= self._words and hint in self._text
+            held = inner_words(hint) <= self._words and hint in self._text
             self._seen[hint] = held
         return held
 
@@ -92,7 +92,7 @@ class Words:
 
 
 @cache
-def _inner_words(hint: str) -> frozenset[str]:
+def inner_words(hint: str) -> frozenset[str]:
     """Return the words of a hint that a text that holds it has. None is in every text."""
     if _WORD.fullmatch(hint):
         return frozenset({hint})

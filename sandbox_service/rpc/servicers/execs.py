@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 
-from miosa.sandbox.v1 import exec_pb2
+from miosa.sandbox.v1 import exec_pb2, policy_pb2
 
-from sandbox_service.contract import execs, times
+from sandbox_service.contract import execs, policy, times
 from sandbox_service.operations.exec_list import exec_page
 from sandbox_service.operations.service import Operations
 from sandbox_service.rpc.call import Call
@@ -29,12 +29,23 @@ class ExecServicer:
         """Run a program. Leaving means what its retention says."""
         call.about(sandbox_id=request.sandbox_id, exec_id=request.exec_id)
         spec = execs.exec_spec(request)
+        using = self._do.sandboxes.using(
+            call.caller, request.sandbox_id, auto_resume=request.auto_resume
+        )
         async with (
-            self._do.sandboxes.using(call.caller, request.sandbox_id) as record,
+            using as record,
             aclosing(self._do.execs.run(record, spec)) as events,
         ):
             async for event in events:
                 yield exec_pb2.ExecResponse(event=execs.event(event))
+
+    async def CheckProgram(
+        self, request: policy_pb2.CheckProgramRequest, call: Call
+    ) -> policy_pb2.CheckProgramResponse:
+        """Tell what the code policy says of a program."""
+        spec = execs.checked_spec(request)
+        verdict = await self._do.execs.verdict(call.caller.tenant, spec)
+        return policy_pb2.CheckProgramResponse(verdict=policy.verdict(verdict))
 
     async def Attach(
         self, request: exec_pb2.AttachRequest, call: Call

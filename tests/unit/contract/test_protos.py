@@ -116,6 +116,7 @@ def test_the_three_services_have_the_calls_that_were_designed():
             "Pause",
             "Resume",
             "Exec",
+            "CheckProgram",
             "Attach",
             "SendInput",
             "Signal",

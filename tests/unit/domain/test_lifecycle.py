@@ -46,7 +46,10 @@ def test_only_the_listed_states_follow_one_another(state: SandboxState, to: Sand
     elif (state, to) in _MOVES:
         moved = lifecycle.moved(record, to, _LATER)
         assert (moved.state, moved.state_time) == (to, _LATER)
-        assert replace(moved, state=state, state_time=record.state_time) == record
+        again = moved.generation - record.generation
+        assert again == (state is SandboxState.PAUSED)
+        same = {"state": state, "state_time": record.state_time, "generation": record.generation}
+        assert replace(moved, **same) == record
     else:
         with pytest.raises(lifecycle.IllegalTransitionError):
             lifecycle.moved(record, to, _LATER)

@@ -24,6 +24,7 @@ class IsolationTier(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ISOLATION_TIER_MICROVM: _ClassVar[IsolationTier]
     ISOLATION_TIER_USER_KERNEL: _ClassVar[IsolationTier]
     ISOLATION_TIER_NAMESPACES: _ClassVar[IsolationTier]
+    ISOLATION_TIER_PROCESS: _ClassVar[IsolationTier]
 
 class Feature(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -39,6 +40,7 @@ class Feature(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     FEATURE_INTERNET: _ClassVar[Feature]
     FEATURE_OOM_DETECTION: _ClassVar[Feature]
     FEATURE_RAW_TEMPLATES: _ClassVar[Feature]
+    FEATURE_CODE_POLICY: _ClassVar[Feature]
 BACKEND_KIND_UNSPECIFIED: BackendKind
 BACKEND_KIND_E2B_CLOUD: BackendKind
 BACKEND_KIND_E2B_COMPATIBLE: BackendKind
@@ -47,6 +49,7 @@ ISOLATION_TIER_UNSPECIFIED: IsolationTier
 ISOLATION_TIER_MICROVM: IsolationTier
 ISOLATION_TIER_USER_KERNEL: IsolationTier
 ISOLATION_TIER_NAMESPACES: IsolationTier
+ISOLATION_TIER_PROCESS: IsolationTier
 FEATURE_UNSPECIFIED: Feature
 FEATURE_PAUSE: Feature
 FEATURE_PAUSE_MEMORY: Feature
@@ -59,6 +62,7 @@ FEATURE_DURABLE_EXEC: Feature
 FEATURE_INTERNET: Feature
 FEATURE_OOM_DETECTION: Feature
 FEATURE_RAW_TEMPLATES: Feature
+FEATURE_CODE_POLICY: Feature
 
 class Backend(_message.Message):
     __slots__ = ("kind", "version", "isolation", "isolation_detail")

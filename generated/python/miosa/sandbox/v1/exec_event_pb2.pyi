@@ -168,8 +168,20 @@ class ExecUsage(_message.Message):
     max_resident_bytes: int
     def __init__(self, cpu_time: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max_resident_bytes: _Optional[int] = ...) -> None: ...
 
+class ExecArtifacts(_message.Message):
+    __slots__ = ("artifacts", "artifact_count", "artifact_bytes", "failure_reason")
+    ARTIFACTS_FIELD_NUMBER: _ClassVar[int]
+    ARTIFACT_COUNT_FIELD_NUMBER: _ClassVar[int]
+    ARTIFACT_BYTES_FIELD_NUMBER: _ClassVar[int]
+    FAILURE_REASON_FIELD_NUMBER: _ClassVar[int]
+    artifacts: _containers.RepeatedCompositeFieldContainer[_artifact_pb2.Artifact]
+    artifact_count: int
+    artifact_bytes: int
+    failure_reason: str
+    def __init__(self, artifacts: _Optional[_Iterable[_Union[_artifact_pb2.Artifact, _Mapping]]] = ..., artifact_count: _Optional[int] = ..., artifact_bytes: _Optional[int] = ..., failure_reason: _Optional[str] = ...) -> None: ...
+
 class ExecExited(_message.Message):
-    __slots__ = ("cause", "fault", "exit_code", "signal", "end_time", "output_still_open", "totals", "truncated", "timings", "survivor_pids", "usage", "archive", "message")
+    __slots__ = ("cause", "fault", "exit_code", "signal", "end_time", "output_still_open", "totals", "truncated", "timings", "survivor_pids", "usage", "archive", "message", "artifacts")
     CAUSE_FIELD_NUMBER: _ClassVar[int]
     FAULT_FIELD_NUMBER: _ClassVar[int]
     EXIT_CODE_FIELD_NUMBER: _ClassVar[int]
@@ -183,6 +195,7 @@ class ExecExited(_message.Message):
     USAGE_FIELD_NUMBER: _ClassVar[int]
     ARCHIVE_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    ARTIFACTS_FIELD_NUMBER: _ClassVar[int]
     cause: _outcome_pb2.Cause
     fault: _outcome_pb2.Fault
     exit_code: int
@@ -196,4 +209,5 @@ class ExecExited(_message.Message):
     usage: ExecUsage
     archive: _artifact_pb2.ArchiveSummary
     message: str
-    def __init__(self, cause: _Optional[_Union[_outcome_pb2.Cause, str]] = ..., fault: _Optional[_Union[_outcome_pb2.Fault, str]] = ..., exit_code: _Optional[int] = ..., signal: _Optional[str] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., output_still_open: _Optional[bool] = ..., totals: _Optional[_Iterable[_Union[StreamTotals, _Mapping]]] = ..., truncated: _Optional[bool] = ..., timings: _Optional[_Iterable[_Union[_outcome_pb2.PhaseTiming, _Mapping]]] = ..., survivor_pids: _Optional[_Iterable[int]] = ..., usage: _Optional[_Union[ExecUsage, _Mapping]] = ..., archive: _Optional[_Union[_artifact_pb2.ArchiveSummary, _Mapping]] = ..., message: _Optional[str] = ...) -> None: ...
+    artifacts: ExecArtifacts
+    def __init__(self, cause: _Optional[_Union[_outcome_pb2.Cause, str]] = ..., fault: _Optional[_Union[_outcome_pb2.Fault, str]] = ..., exit_code: _Optional[int] = ..., signal: _Optional[str] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., output_still_open: _Optional[bool] = ..., totals: _Optional[_Iterable[_Union[StreamTotals, _Mapping]]] = ..., truncated: _Optional[bool] = ..., timings: _Optional[_Iterable[_Union[_outcome_pb2.PhaseTiming, _Mapping]]] = ..., survivor_pids: _Optional[_Iterable[int]] = ..., usage: _Optional[_Union[ExecUsage, _Mapping]] = ..., archive: _Optional[_Union[_artifact_pb2.ArchiveSummary, _Mapping]] = ..., message: _Optional[str] = ..., artifacts: _Optional[_Union[ExecArtifacts, _Mapping]] = ...) -> None: ...

@@ -23,9 +23,10 @@ _sym_db = _symbol_database.Default()
 
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
+from miosa.sandbox.v1 import program_pb2 as miosa_dot_sandbox_dot_v1_dot_program__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dmiosa/sandbox/v1/policy.proto\x12\x10miosa.sandbox.v1\x1a\x1b\x62uf/validate/validate.proto\"\xd5\x01\n\rNetworkPolicy\x12\x41\n\x0e\x65gress_default\x18\x01 \x01(\x0e\x32\x1f.miosa.sandbox.v1.EgressDefaultB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12G\n\tallow_out\x18\x02 \x03(\tB4\xbaH1\x92\x01.\x10\x80\x02\")r\'2%^[A-Za-z0-9*][A-Za-z0-9.:/_-]{0,252}$\x12\x38\n\x08\x64\x65ny_out\x18\x03 \x03(\tB&\xbaH#\x92\x01 \x10\x80\x02\"\x1br\x19\x32\x17^[A-Fa-f0-9.:/]{1,253}$\"\xa9\x01\n\rPolicyVerdict\x12.\n\x06\x61\x63tion\x18\x01 \x01(\x0e\x32\x1e.miosa.sandbox.v1.PolicyAction\x12\x35\n\x0b\x65nforced_by\x18\x02 \x01(\x0e\x32 .miosa.sandbox.v1.PolicyEnforcer\x12\x31\n\x08\x66indings\x18\x03 \x03(\x0b\x32\x1f.miosa.sandbox.v1.PolicyFinding\"\x7f\n\rPolicyFinding\x12\x0f\n\x07rule_id\x18\x01 \x01(\t\x12.\n\x06\x61\x63tion\x18\x02 \x01(\x0e\x32\x1e.miosa.sandbox.v1.PolicyAction\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x0c\n\x04line\x18\x04 \x01(\r\x12\x0e\n\x06\x63olumn\x18\x05 \x01(\r*k\n\x0ePolicyEnforcer\x12\x1f\n\x1bPOLICY_ENFORCER_UNSPECIFIED\x10\x00\x12\x1b\n\x17POLICY_ENFORCER_SERVICE\x10\x01\x12\x1b\n\x17POLICY_ENFORCER_BACKEND\x10\x02*b\n\rEgressDefault\x12\x1e\n\x1a\x45GRESS_DEFAULT_UNSPECIFIED\x10\x00\x12\x18\n\x14\x45GRESS_DEFAULT_ALLOW\x10\x01\x12\x17\n\x13\x45GRESS_DEFAULT_DENY\x10\x02*v\n\x0cPolicyAction\x12\x1d\n\x19POLICY_ACTION_UNSPECIFIED\x10\x00\x12\x17\n\x13POLICY_ACTION_ALLOW\x10\x01\x12\x16\n\x12POLICY_ACTION_WARN\x10\x02\x12\x16\n\x12POLICY_ACTION_DENY\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dmiosa/sandbox/v1/policy.proto\x12\x10miosa.sandbox.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1emiosa/sandbox/v1/program.proto\"\xd5\x01\n\rNetworkPolicy\x12\x41\n\x0e\x65gress_default\x18\x01 \x01(\x0e\x32\x1f.miosa.sandbox.v1.EgressDefaultB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12G\n\tallow_out\x18\x02 \x03(\tB4\xbaH1\x92\x01.\x10\x80\x02\")r\'2%^[A-Za-z0-9*][A-Za-z0-9.:/_-]{0,252}$\x12\x38\n\x08\x64\x65ny_out\x18\x03 \x03(\tB&\xbaH#\x92\x01 \x10\x80\x02\"\x1br\x19\x32\x17^[A-Fa-f0-9.:/]{1,253}$\"\xa9\x01\n\rPolicyVerdict\x12.\n\x06\x61\x63tion\x18\x01 \x01(\x0e\x32\x1e.miosa.sandbox.v1.PolicyAction\x12\x35\n\x0b\x65nforced_by\x18\x02 \x01(\x0e\x32 .miosa.sandbox.v1.PolicyEnforcer\x12\x31\n\x08\x66indings\x18\x03 \x03(\x0b\x32\x1f.miosa.sandbox.v1.PolicyFinding\"\x7f\n\rPolicyFinding\x12\x0f\n\x07rule_id\x18\x01 \x01(\t\x12.\n\x06\x61\x63tion\x18\x02 \x01(\x0e\x32\x1e.miosa.sandbox.v1.PolicyAction\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x0c\n\x04line\x18\x04 \x01(\r\x12\x0e\n\x06\x63olumn\x18\x05 \x01(\r\"k\n\x13\x43heckProgramRequest\x12\x32\n\x07program\x18\x01 \x01(\x0b\x32\x19.miosa.sandbox.v1.ProgramB\x06\xbaH\x03\xc8\x01\x01\x12 \n\nstdin_data\x18\x02 \x01(\x0c\x42\x0c\x80\x01\x01\xbaH\x06z\x04\x18\x80\x80@\"H\n\x14\x43heckProgramResponse\x12\x30\n\x07verdict\x18\x01 \x01(\x0b\x32\x1f.miosa.sandbox.v1.PolicyVerdict*k\n\x0ePolicyEnforcer\x12\x1f\n\x1bPOLICY_ENFORCER_UNSPECIFIED\x10\x00\x12\x1b\n\x17POLICY_ENFORCER_SERVICE\x10\x01\x12\x1b\n\x17POLICY_ENFORCER_BACKEND\x10\x02*b\n\rEgressDefault\x12\x1e\n\x1a\x45GRESS_DEFAULT_UNSPECIFIED\x10\x00\x12\x18\n\x14\x45GRESS_DEFAULT_ALLOW\x10\x01\x12\x17\n\x13\x45GRESS_DEFAULT_DENY\x10\x02*v\n\x0cPolicyAction\x12\x1d\n\x19POLICY_ACTION_UNSPECIFIED\x10\x00\x12\x17\n\x13POLICY_ACTION_ALLOW\x10\x01\x12\x16\n\x12POLICY_ACTION_WARN\x10\x02\x12\x16\n\x12POLICY_ACTION_DENY\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,16 +39,24 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_NETWORKPOLICY'].fields_by_name['allow_out']._serialized_options = b'\272H1\222\001.\020\200\002\")r\'2%^[A-Za-z0-9*][A-Za-z0-9.:/_-]{0,252}$'
   _globals['_NETWORKPOLICY'].fields_by_name['deny_out']._loaded_options = None
   _globals['_NETWORKPOLICY'].fields_by_name['deny_out']._serialized_options = b'\272H#\222\001 \020\200\002\"\033r\0312\027^[A-Fa-f0-9.:/]{1,253}$'
-  _globals['_POLICYENFORCER']._serialized_start=597
-  _globals['_POLICYENFORCER']._serialized_end=704
-  _globals['_EGRESSDEFAULT']._serialized_start=706
-  _globals['_EGRESSDEFAULT']._serialized_end=804
-  _globals['_POLICYACTION']._serialized_start=806
-  _globals['_POLICYACTION']._serialized_end=924
-  _globals['_NETWORKPOLICY']._serialized_start=81
-  _globals['_NETWORKPOLICY']._serialized_end=294
-  _globals['_POLICYVERDICT']._serialized_start=297
-  _globals['_POLICYVERDICT']._serialized_end=466
-  _globals['_POLICYFINDING']._serialized_start=468
-  _globals['_POLICYFINDING']._serialized_end=595
+  _globals['_CHECKPROGRAMREQUEST'].fields_by_name['program']._loaded_options = None
+  _globals['_CHECKPROGRAMREQUEST'].fields_by_name['program']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_CHECKPROGRAMREQUEST'].fields_by_name['stdin_data']._loaded_options = None
+  _globals['_CHECKPROGRAMREQUEST'].fields_by_name['stdin_data']._serialized_options = b'\200\001\001\272H\006z\004\030\200\200@'
+  _globals['_POLICYENFORCER']._serialized_start=812
+  _globals['_POLICYENFORCER']._serialized_end=919
+  _globals['_EGRESSDEFAULT']._serialized_start=921
+  _globals['_EGRESSDEFAULT']._serialized_end=1019
+  _globals['_POLICYACTION']._serialized_start=1021
+  _globals['_POLICYACTION']._serialized_end=1139
+  _globals['_NETWORKPOLICY']._serialized_start=113
+  _globals['_NETWORKPOLICY']._serialized_end=326
+  _globals['_POLICYVERDICT']._serialized_start=329
+  _globals['_POLICYVERDICT']._serialized_end=498
+  _globals['_POLICYFINDING']._serialized_start=500
+  _globals['_POLICYFINDING']._serialized_end=627
+  _globals['_CHECKPROGRAMREQUEST']._serialized_start=629
+  _globals['_CHECKPROGRAMREQUEST']._serialized_end=736
+  _globals['_CHECKPROGRAMRESPONSE']._serialized_start=738
+  _globals['_CHECKPROGRAMRESPONSE']._serialized_end=810
 # @@protoc_insertion_point(module_scope)

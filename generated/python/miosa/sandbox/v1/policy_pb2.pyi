@@ -1,4 +1,5 @@
 from buf.validate import validate_pb2 as _validate_pb2
+from miosa.sandbox.v1 import program_pb2 as _program_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
@@ -70,3 +71,17 @@ class PolicyFinding(_message.Message):
     line: int
     column: int
     def __init__(self, rule_id: _Optional[str] = ..., action: _Optional[_Union[PolicyAction, str]] = ..., message: _Optional[str] = ..., line: _Optional[int] = ..., column: _Optional[int] = ...) -> None: ...
+
+class CheckProgramRequest(_message.Message):
+    __slots__ = ("program", "stdin_data")
+    PROGRAM_FIELD_NUMBER: _ClassVar[int]
+    STDIN_DATA_FIELD_NUMBER: _ClassVar[int]
+    program: _program_pb2.Program
+    stdin_data: bytes
+    def __init__(self, program: _Optional[_Union[_program_pb2.Program, _Mapping]] = ..., stdin_data: _Optional[bytes] = ...) -> None: ...
+
+class CheckProgramResponse(_message.Message):
+    __slots__ = ("verdict",)
+    VERDICT_FIELD_NUMBER: _ClassVar[int]
+    verdict: PolicyVerdict
+    def __init__(self, verdict: _Optional[_Union[PolicyVerdict, _Mapping]] = ...) -> None: ...

@@ -7,6 +7,7 @@ from miosa.sandbox.v1 import file_read_pb2 as _file_read_pb2
 from miosa.sandbox.v1 import file_sync_pb2 as _file_sync_pb2
 from miosa.sandbox.v1 import lifecycle_pb2 as _lifecycle_pb2
 from miosa.sandbox.v1 import ownership_pb2 as _ownership_pb2
+from miosa.sandbox.v1 import policy_pb2 as _policy_pb2
 from miosa.sandbox.v1 import preview_pb2 as _preview_pb2
 from miosa.sandbox.v1 import profile_pb2 as _profile_pb2
 from google.protobuf import descriptor as _descriptor

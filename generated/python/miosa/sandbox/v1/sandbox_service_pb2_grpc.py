@@ -12,6 +12,7 @@ from miosa.sandbox.v1 import file_read_pb2 as miosa_dot_sandbox_dot_v1_dot_file_
 from miosa.sandbox.v1 import file_sync_pb2 as miosa_dot_sandbox_dot_v1_dot_file__sync__pb2
 from miosa.sandbox.v1 import lifecycle_pb2 as miosa_dot_sandbox_dot_v1_dot_lifecycle__pb2
 from miosa.sandbox.v1 import ownership_pb2 as miosa_dot_sandbox_dot_v1_dot_ownership__pb2
+from miosa.sandbox.v1 import policy_pb2 as miosa_dot_sandbox_dot_v1_dot_policy__pb2
 from miosa.sandbox.v1 import preview_pb2 as miosa_dot_sandbox_dot_v1_dot_preview__pb2
 from miosa.sandbox.v1 import profile_pb2 as miosa_dot_sandbox_dot_v1_dot_profile__pb2
 
@@ -114,6 +115,11 @@ class SandboxServiceStub:
                 '/miosa.sandbox.v1.SandboxService/Exec',
                 request_serializer=miosa_dot_sandbox_dot_v1_dot_exec__pb2.ExecRequest.SerializeToString,
                 response_deserializer=miosa_dot_sandbox_dot_v1_dot_exec__pb2.ExecResponse.FromString,
+                _registered_method=True)
+        self.CheckProgram = channel.unary_unary(
+                '/miosa.sandbox.v1.SandboxService/CheckProgram',
+                request_serializer=miosa_dot_sandbox_dot_v1_dot_policy__pb2.CheckProgramRequest.SerializeToString,
+                response_deserializer=miosa_dot_sandbox_dot_v1_dot_policy__pb2.CheckProgramResponse.FromString,
                 _registered_method=True)
         self.Attach = channel.unary_stream(
                 '/miosa.sandbox.v1.SandboxService/Attach',
@@ -382,11 +388,26 @@ class SandboxServiceServicer:
         * `EXEC_LOST`: the id's exec was lost; take a new id if it is harmless.
         * `LANGUAGE_NOT_SUPPORTED`: take another language or template.
         * `DIRECTORY_NOT_FOUND`, `USER_NOT_FOUND`: mend `cwd` or `user`.
+        * `INVALID_PATH`: mend `cwd` or the glob that is named.
         * `POLICY_DENIED`: change the program.
         * `POLICY_NOT_ENFORCEABLE`: ask for less, or for another deployment.
         * `TOO_MANY_EXECS`: wait for one to end.
+        * `QUOTA_EXCEEDED`, `BACKEND_QUOTA_EXCEEDED`: with `auto_resume` only; destroy or
+        pause others, wait.
         * `DISK_FULL`: a DURABLE exec has no room for its spool; make room.
         * `OUTCOME_UNKNOWN`: it may run; call Attach or ListExecs with the id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CheckProgram(self, request, context):
+        """Tells what the code policy says of a program. Nothing is started.
+
+        It is the verdict that Exec would come to for the caller's tenant; a program that
+        Exec would refuse is an answer here. Without a policy nobody enforces it.
+
+        Retry: always safe.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -752,6 +773,11 @@ def add_SandboxServiceServicer_to_server(servicer, server):
                     request_deserializer=miosa_dot_sandbox_dot_v1_dot_exec__pb2.ExecRequest.FromString,
                     response_serializer=miosa_dot_sandbox_dot_v1_dot_exec__pb2.ExecResponse.SerializeToString,
             ),
+            'CheckProgram': grpc.unary_unary_rpc_method_handler(
+                    servicer.CheckProgram,
+                    request_deserializer=miosa_dot_sandbox_dot_v1_dot_policy__pb2.CheckProgramRequest.FromString,
+                    response_serializer=miosa_dot_sandbox_dot_v1_dot_policy__pb2.CheckProgramResponse.SerializeToString,
+            ),
             'Attach': grpc.unary_stream_rpc_method_handler(
                     servicer.Attach,
                     request_deserializer=miosa_dot_sandbox_dot_v1_dot_exec__pb2.AttachRequest.FromString,
@@ -1068,6 +1094,33 @@ class SandboxService:
             '/miosa.sandbox.v1.SandboxService/Exec',
             miosa_dot_sandbox_dot_v1_dot_exec__pb2.ExecRequest.SerializeToString,
             miosa_dot_sandbox_dot_v1_dot_exec__pb2.ExecResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CheckProgram(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/miosa.sandbox.v1.SandboxService/CheckProgram',
+            miosa_dot_sandbox_dot_v1_dot_policy__pb2.CheckProgramRequest.SerializeToString,
+            miosa_dot_sandbox_dot_v1_dot_policy__pb2.CheckProgramResponse.FromString,
             options,
             channel_credentials,
             insecure,
