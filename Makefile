@@ -29,7 +29,7 @@ local: $(READY) ## the embedded backend alone, for any client of E2B's SDK
 bench: $(READY) ## our speed against the bare SDK's, side by side, as ratios
 	$(BIN)/python -m tests.bench $(ARGS)
 
-soak: $(READY) ## many rounds of create, exec and destroy; what is left is counted
+soak: $(READY) ## many rounds of create, exec and destroy, and of syncs cut short; what is left is counted
 	$(BIN)/python -m tests.bench.soak $(ARGS)
 
 generate: $(READY) ## the code in generated/ anew from protos/ (needs Go)

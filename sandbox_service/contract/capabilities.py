@@ -29,9 +29,11 @@ _PARTLY = {
         "Not yet: lease, profile, idle_timeout, artifact_globs, network rules, disk_bytes."
     ),
     "miosa.sandbox.v1.SandboxService/Exec": "Not yet: artifact_globs, auto_resume.",
-    "miosa.sandbox.v1.SandboxService/SyncFiles": (
-        "Not yet: files named as unchanged, excludes with !, a reload that runs on."
-    ),
+    "miosa.sandbox.v1.SandboxService/PlanSync": "Not yet: auto_resume.",
+    "miosa.sandbox.v1.SandboxService/SyncFiles": "Not yet: auto_resume.",
+    "miosa.sandbox.v1.SandboxService/ReadFile": "Not yet: auto_resume.",
+    "miosa.sandbox.v1.SandboxService/ListFiles": "Not yet: auto_resume.",
+    "miosa.sandbox.v1.SandboxService/DownloadTree": "Not yet: auto_resume.",
     "miosa.sandbox.v1.SandboxService/Destroy": "Not yet: archives.",
 }
 _POLICED = {f"miosa.sandbox.v1.SandboxService/{name}" for name in ("Create", "Exec", "SyncFiles")}

@@ -22,8 +22,10 @@ from tests.bench.local_benches import LOCAL_BENCHES, LocalSizes
 from tests.bench.peers import Peer, PeerError
 from tests.bench.report import Row, show
 from tests.bench.stack import LocalStack, Stack, StackError
+from tests.bench.sync_benches import SYNC_BENCHES
 
 _WIDTH = 160
+_ALL = {**BENCHES, **SYNC_BENCHES}
 
 
 def _parser(
@@ -61,9 +63,9 @@ def main(arguments: list[str]) -> int:
     if arguments[:1] == ["local"]:
         return _measure_local(arguments[1:])
     description = "Measure this service against the bare SDK on the same backend."
-    parser = _parser("python -m tests.bench [local]", description, BENCHES)
+    parser = _parser("python -m tests.bench [local]", description, _ALL)
     parser.add_argument("--files", type=int, default=2000, help="files in one sync (default 2000)")
-    options = _options(parser, BENCHES, arguments)
+    options = _options(parser, _ALL, arguments)
     sizes = Sizes(
         rounds=options.rounds,
         calls=options.calls,
@@ -74,9 +76,9 @@ def main(arguments: list[str]) -> int:
     def measure(rows: list[Row], console: Console) -> None:
         with Stack() as stack:
             _warm_up(stack.service, stack.sdk)
-            for name in options.benches or BENCHES:
+            for name in options.benches or _ALL:
                 began = time.monotonic()
-                rows += BENCHES[name](stack, sizes)
+                rows += _ALL[name](stack, sizes)
                 console.print(f"{name}: {time.monotonic() - began:.1f} s", style="dim")
 
     return _report(measure)

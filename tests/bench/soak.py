@@ -19,6 +19,7 @@ from pathlib import Path
 from miosa.sandbox import v1 as pb
 
 from sandbox_service.client.service import Service as Client
+from tests.bench import soak_syncs
 from tests.support.processes import family, resident_bytes
 from tests.support.service import Service
 
@@ -116,4 +117,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(sys.argv[1:]) or soak_syncs.main([]))
