@@ -29,7 +29,7 @@ local: $(READY) ## the embedded backend alone, for any client of E2B's SDK
 bench: $(READY) ## our speed against the bare SDK's, side by side, as ratios
 	$(BIN)/python -m tests.bench $(ARGS)
 
-soak: $(READY) ## many rounds, then minutes of chaos; what is left or lost is counted
+soak: $(READY) ## many rounds, minutes of chaos, syncs cut short; what is left or lost is counted
 	$(BIN)/python -m tests.bench.soak $(ARGS)
 
 generate: $(READY) ## the code in generated/ anew from protos/ (needs Go)

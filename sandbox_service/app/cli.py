@@ -1,4 +1,4 @@
-"""The command line: `sandbox-service serve | local | doctor | check | demo`."""
+"""The command line: `sandbox-service serve | local | doctor | check | sync | demo`."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ from sandbox_service.app.errors import StartError
 from sandbox_service.app.local import HELP as LOCAL_HELP
 from sandbox_service.app.local import local
 from sandbox_service.app.settings import Settings
+from sandbox_service.app.sync import HELP as SYNC_HELP
+from sandbox_service.app.sync import sync
 from sandbox_service.telemetry import logs
 
 EXIT_CANNOT_START = 2
@@ -142,6 +144,9 @@ cli.command("doctor")(_with_settings(_doctor))
 
 
 cli.command("check", help=CHECK_HELP)(check)
+
+
+cli.command("sync", help=SYNC_HELP)(sync)
 
 
 @cli.command("demo")

@@ -24,7 +24,8 @@ from sandbox_service.operations.capabilities import Capabilities
 from sandbox_service.operations.create import Create
 from sandbox_service.operations.exec_start import ThisInstance
 from sandbox_service.operations.execs import Execs
-from sandbox_service.operations.file_sync import FileSync
+from sandbox_service.operations.file_reads import FileReads
+from sandbox_service.operations.file_sync import FileSync, Plans
 from sandbox_service.operations.lifecycle import Lifecycle
 from sandbox_service.operations.planning import Planner
 from sandbox_service.operations.policy.code_policy import CodePolicy
@@ -119,10 +120,12 @@ def _operations(
         sandboxes=sandboxes,
         create=Create(provider, store, sandboxes, execs, planner, clock, metrics, instance.name),
         lifecycle=Lifecycle(provider, sandboxes, execs, limits, clock),
-        statuses=Statuses(provider, sandboxes, execs, clock),
+        statuses=Statuses(provider, sandboxes, execs, previews, clock),
         execs=execs,
+        plans=Plans(provider, limits),
+        file_reads=FileReads(provider, on_sent=metrics.read_bytes.inc),
         file_sync=FileSync(provider, limits, on_synced=lambda it: _count_sync(metrics, it)),
-        reloads=Reloads(execs, previews),
+        reloads=Reloads(provider, execs, previews),
         previews=previews,
         capabilities=Capabilities(
             provider,

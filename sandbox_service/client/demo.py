@@ -85,7 +85,9 @@ async def _main_job(service: Service, project: Path) -> None:
 async def _work(service: Service, project: Path, sandbox_id: str) -> None:
     _step("Syncing a project into it")
     header = pb.SyncFilesHeader(sandbox_id=sandbox_id, root=_ROOT)
-    receipt = await service.sync_files(header, project)
+    synced = await service.folder_sync(cached=False).sync(project, header)
+    receipt = synced.receipt or pb.SyncFilesResponse()
+    _require(synced.identical is True, "the sandbox's folder is the same, by its digest")
     _say(f"{receipt.added} added, {receipt.received_bytes} bytes, verified inside by SHA-256")
     _require(receipt.added > 0, "files were added")
 
@@ -127,7 +129,8 @@ async def _pages(
     _step("Changing one file, and syncing only that one")
     page = project / "static" / "page.html"
     page.write_text(page.read_text().replace("first version", "second version"))
-    receipt = await service.sync_files(header, project, [page])
+    synced = await service.folder_sync(cached=False).sync(project, header)
+    receipt = synced.receipt or pb.SyncFilesResponse()
     _say(f"{receipt.modified} modified, {receipt.received_bytes} bytes")
     _require(receipt.modified == 1 and receipt.added == 0, "one file was modified")
     second = await _fetch(found.preview)

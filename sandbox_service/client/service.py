@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
-from collections.abc import AsyncIterator, Iterable
-from pathlib import Path
+from collections.abc import AsyncIterator, Callable
 from types import TracebackType
-from typing import Final, Self
+from typing import Self
 
 import grpc
 from miosa.sandbox import v1 as pb
 from miosa.sandbox.v1.sandbox_service_pb2_grpc import SandboxServiceStub
 
-_CHUNK_BYTES: Final = 256 * 1024
+from sandbox_service.client.sync import FolderSync, Progress
 
 
 class Service:
@@ -90,40 +87,24 @@ class Service:
         if not ended:
             raise EOFError("the stream ended without `exited`")
 
-    async def sync_files(
-        self, header: pb.SyncFilesHeader, folder: Path, files: Iterable[Path] | None = None
-    ) -> pb.SyncFilesResponse:
-        """Send a folder, or some of its files, into a sandbox.
+    def folder_sync(
+        self,
+        *,
+        gitignore: bool = True,
+        cached: bool = True,
+        on_progress: Callable[[Progress], None] | None = None,
+    ) -> FolderSync:
+        """Return what brings folders into sandboxes, sending only what differs.
 
         Args:
-            header: Where to write, and how.
-            folder: What `header.root` is to become, or a part of it.
-            files: Which files below `folder` to send. None: all of them.
+            gitignore: Whether to leave out what `.gitignore` files name.
+            cached: Whether to keep hashes in the user's cache folder.
+            on_progress: Told how far it is, from any thread.
         """
-        chosen = files
-        if chosen is None:
-            chosen = await asyncio.to_thread(lambda: sorted(folder.rglob("*")))
-        answer: pb.SyncFilesResponse = await self._stub.SyncFiles(
-            _messages(header, folder, chosen), metadata=self._metadata
+        return FolderSync(
+            self._stub,
+            self._metadata,
+            gitignore=gitignore,
+            cached=cached,
+            on_progress=on_progress,
         )
-        return answer
-
-
-async def _messages(
-    header: pb.SyncFilesHeader, folder: Path, files: Iterable[Path]
-) -> AsyncIterator[pb.SyncFilesRequest]:
-    yield pb.SyncFilesRequest(header=header)
-    for path in files:
-        if not path.is_file() or path.is_symlink() or "__pycache__" in path.parts:
-            continue
-        content = path.read_bytes()
-        yield pb.SyncFilesRequest(
-            file=pb.SyncFileHeader(
-                path=path.relative_to(folder).as_posix(),
-                size=len(content),
-                sha256=hashlib.sha256(content).digest(),
-                mode=path.stat().st_mode & 0o777,
-            )
-        )
-        for start in range(0, len(content), _CHUNK_BYTES):
-            yield pb.SyncFilesRequest(data=content[start : start + _CHUNK_BYTES])

@@ -30,9 +30,6 @@ _PARTLY = {
         "Not yet: lease, profile, idle_timeout, artifact_globs, network rules, disk_bytes."
     ),
     "miosa.sandbox.v1.SandboxService/Exec": "Not yet: an archive of what artifact_globs match.",
-    "miosa.sandbox.v1.SandboxService/SyncFiles": (
-        "Not yet: files named as unchanged, excludes with !, a reload that runs on."
-    ),
     "miosa.sandbox.v1.SandboxService/Destroy": "Not yet: archives.",
 }
 _POLICED = {f"miosa.sandbox.v1.SandboxService/{name}" for name in ("Create", "Exec", "SyncFiles")}

@@ -11,7 +11,7 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 from miosa.sandbox.v1 import setup_pb2
 
 from sandbox_service.contract import enums, policy
-from sandbox_service.domain import errors, exec_errors
+from sandbox_service.domain import errors, exec_errors, file_errors
 from sandbox_service.domain.setup import SetupFailure
 
 ERROR_DOMAIN: Final = "sandbox.miosa.dev"
@@ -57,6 +57,7 @@ CODES: Final[Mapping[type[errors.SandboxError], int]] = {
     errors.UserNotFoundError: code_pb2.FAILED_PRECONDITION,
     errors.NotAFileError: code_pb2.FAILED_PRECONDITION,
     errors.FileNotAccessibleError: code_pb2.FAILED_PRECONDITION,
+    file_errors.ContentMissingError: code_pb2.FAILED_PRECONDITION,
     errors.LifetimeNotExtendedError: code_pb2.FAILED_PRECONDITION,
     errors.ResourcesUnsatisfiableError: code_pb2.FAILED_PRECONDITION,
     errors.PolicyNotEnforceableError: code_pb2.FAILED_PRECONDITION,
@@ -69,6 +70,7 @@ CODES: Final[Mapping[type[errors.SandboxError], int]] = {
     errors.RootDigestMismatchError: code_pb2.ABORTED,
     errors.GenerationMismatchError: code_pb2.ABORTED,
     errors.OutcomeUnknownError: code_pb2.ABORTED,
+    file_errors.FileChangedError: code_pb2.ABORTED,
     errors.VerifyFailedError: code_pb2.DATA_LOSS,
     exec_errors.ExecLostError: code_pb2.DATA_LOSS,
     errors.BackendUnavailableError: code_pb2.UNAVAILABLE,

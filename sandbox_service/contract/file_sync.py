@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from contextlib import suppress
 from heapq import nsmallest
 from typing import Final
 
+from google.protobuf.message import DecodeError
 from miosa.sandbox.v1 import file_sync_pb2, outcome_pb2
 
-from sandbox_service.contract import enums, execs, policy, times
-from sandbox_service.contract.refusals import refuse_fields, unserved
+from sandbox_service.contract import enums, times
+from sandbox_service.contract.reloads import reload_digest, reload_result
 from sandbox_service.domain import paths
 from sandbox_service.domain.errors import InvalidStreamError
-from sandbox_service.domain.execs import ExecSpec
 from sandbox_service.domain.files import (
     SyncData,
     SyncDelete,
@@ -27,10 +26,9 @@ from sandbox_service.domain.files import (
     SyncReceipt,
     SyncVerify,
 )
-from sandbox_service.operations.reloads import After, Reloaded
+from sandbox_service.operations.reloads import After
 
 _CHANGES_MAX: Final = 1000
-_RELOAD_TIMEOUT: Final = timedelta(seconds=30)
 _HOME: Final = "."
 
 _ENTRIES: Final = ("file", "link", "directory")
@@ -48,56 +46,42 @@ async def header_first(requests: Requests) -> file_sync_pb2.SyncFilesHeader:
         kind = request.WhichOneof("part")
         if kind == "header":
             return request.header
-        raise _wrong_order("header", str(kind))
-    raise _wrong_order("header", "nothing")
+        raise wrong_order("header", str(kind))
+    raise wrong_order("header", "nothing")
 
 
 def sync_header(message: file_sync_pb2.SyncFilesHeader) -> SyncHeader:
     """Return where and how to sync.
 
     Raises:
-        NotImplementedYetError: It asks for what this version does not serve.
         InvalidPathError: The root is no path.
     """
-    refuse_fields(message, "auto_resume")
-    if any(pattern.startswith("!") for pattern in message.excludes):
-        raise unserved("excludes: a pattern that begins with !")
-    full = message.verify == file_sync_pb2.SYNC_VERIFY_FULL
     mirror = message.mode == file_sync_pb2.SYNC_MODE_MIRROR
-    at_home = message.root == _HOME
     return SyncHeader(
-        root=_HOME if at_home else paths.in_sandbox(message.root, "header.root"),
+        root=root(message.root),
         sync_id=message.sync_id,
         mode=SyncMode.MIRROR if mirror else SyncMode.PATCH,
-        verify=SyncVerify.FULL if full else SyncVerify.CHANGED,
+        verify=verify(message.verify),
         excludes=tuple(message.excludes),
         if_root_digest=message.if_root_digest if message.HasField("if_root_digest") else None,
         user=message.user,
-        reload_digest=_reload_digest(message),
+        reload_digest=reload_digest(message),
     )
 
 
-def reload_spec(message: file_sync_pb2.SyncFilesHeader) -> ExecSpec | None:
-    """Return what to run after the sync, if anything.
-
-    Its `cwd` is absolute, or relative to the root and then perhaps empty.
+def root(value: str) -> str:
+    """Return the root that a header names.
 
     Raises:
-        NotImplementedYetError: It is to run on by itself.
-        InvalidPathError: `cwd` is no path, or leaves the root.
+        InvalidPathError: It is no path.
     """
-    if not message.HasField("reload"):
-        return None
-    reload = message.reload
-    refuse_fields(reload, "detach")
-    return ExecSpec(
-        program=execs.program(reload.program),
-        exec_id=reload.exec_id,
-        cwd=_reload_cwd(reload.cwd),
-        env=dict(reload.env),
-        user=reload.user or message.user,
-        timeout=times.optional_duration(reload, "timeout") or _RELOAD_TIMEOUT,
-    )
+    return _HOME if value == _HOME else paths.in_sandbox(value, "header.root")
+
+
+def verify(value: int) -> SyncVerify:
+    """Return how to find out what the sandbox has."""
+    full = value == file_sync_pb2.SYNC_VERIFY_FULL
+    return SyncVerify.FULL if full else SyncVerify.CHANGED
 
 
 async def parts(requests: Requests) -> AsyncIterator[SyncPart]:
@@ -106,22 +90,58 @@ async def parts(requests: Requests) -> AsyncIterator[SyncPart]:
     Raises:
         InvalidStreamError: A part came where it may not come.
     """
-    allowed: tuple[str, ...] = (*_ENTRIES, "delete")
+    order = _Order()
     async for request in requests:
         kind = str(request.WhichOneof("part"))
-        if kind not in allowed:
-            raise _wrong_order(", ".join(allowed), kind)
+        if kind != "entries":
+            order.take(kind, data_follows=kind == "data" or not request.file.unchanged)
+            yield SyncData(request.data) if kind == "data" else _part(kind, request)
+            continue
+        for entry in request.entries.entries:
+            inner = str(entry.WhichOneof("entry"))
+            order.take(inner, data_follows=bool(entry.data) and not entry.file.unchanged)
+            yield _part(inner, entry)
+            if entry.data:
+                order.take("data", data_follows=False)
+                yield SyncData(entry.data)
+
+
+class _Order:
+    """Which parts may come, from one to the next."""
+
+    def __init__(self) -> None:
+        self._expected: tuple[str, ...] = (*_ENTRIES, "delete")
+
+    def take(self, kind: str, *, data_follows: bool) -> None:
+        """Note what came.
+
+        Args:
+            kind: The part.
+            data_follows: Whether data may follow, if this is a file or data.
+
+        Raises:
+            InvalidStreamError: It may not come here.
+        """
+        if kind not in self._expected:
+            raise wrong_order(", ".join(self._expected), kind)
         if kind == "delete":
-            allowed = ("delete",)
-        elif kind == "file":
-            allowed = ("data", *_ENTRIES, "delete")
-        elif kind != "data":
-            allowed = (*_ENTRIES, "delete")
-        yield _part(request)
+            self._expected = ("delete",)
+        elif kind in ("file", "data") and data_follows:
+            self._expected = ("data", *_ENTRIES, "delete")
+        else:
+            self._expected = (*_ENTRIES, "delete")
 
 
-def response(receipt: SyncReceipt, after: After) -> file_sync_pb2.SyncFilesResponse:
-    """Return the receipt as the contract has it."""
+def response(
+    receipt: SyncReceipt, after: After, stored_reload: file_sync_pb2.ReloadResult | None
+) -> file_sync_pb2.SyncFilesResponse:
+    """Return the receipt as the contract has it.
+
+    Args:
+        receipt: It.
+        after: What followed.
+        stored_reload: What a stored receipt says of the reload action.
+    """
     kinds = (
         (receipt.added, file_sync_pb2.CHANGE_KIND_ADDED),
         (receipt.modified, file_sync_pb2.CHANGE_KIND_MODIFIED),
@@ -142,74 +162,62 @@ def response(receipt: SyncReceipt, after: After) -> file_sync_pb2.SyncFilesRespo
         received_bytes=receipt.content_bytes,
         written_bytes=receipt.written_bytes,
         root_digest=receipt.root_digest,
-        reload=None if after.reloaded is None else _reload_result(after.reloaded),
+        reload=stored_reload if after.reloaded is None else reload_result(after.reloaded),
         preview_state=enums.preview_state(after.preview_state),
         user=receipt.user,
         timings=[
             outcome_pb2.PhaseTiming(phase=phase, duration=times.duration(took))
-            for phase, took in (("upload", receipt.uploading), ("apply", receipt.applying))
+            for phase, took in receipt.timings
         ],
     )
 
 
-def _part(request: file_sync_pb2.SyncFilesRequest) -> SyncPart:
-    match request.WhichOneof("part"):
-        case "data":
-            return SyncData(request.data)
+def stored_reload(receipt: SyncReceipt) -> file_sync_pb2.ReloadResult | None:
+    """Return what a stored receipt says of the reload action. None: nothing whole."""
+    with suppress(DecodeError):
+        if receipt.reload_result:
+            return file_sync_pb2.ReloadResult.FromString(receipt.reload_result)
+    return None
+
+
+def reload_to_keep(after: After) -> bytes:
+    """Return what is to be kept of a reload action with its receipt. Empty: nothing.
+
+    What could not start is tried again by a repeated call, so it is not kept.
+    """
+    done = after.reloaded
+    return b"" if done is None or done.refusal else reload_result(done).SerializeToString()
+
+
+def _part(kind: str, message: file_sync_pb2.SyncFilesRequest | file_sync_pb2.SyncEntry) -> SyncPart:
+    match kind:
         case "file":
-            return _file(request.file)
+            return _file(message.file)
         case "link":
-            return SyncLink(request.link.path, request.link.target)
+            return SyncLink(message.link.path, message.link.target)
         case "directory":
-            directory = request.directory
+            directory = message.directory
             mode = directory.mode if directory.HasField("mode") else None
             return SyncDirectory(directory.path, mode)
         case "delete":
-            return SyncDelete(request.delete.path)
-        case kind:
+            return SyncDelete(message.delete.path)
+        case _:
             raise AssertionError(kind)
 
 
-def _reload_cwd(cwd: str) -> str:
-    if not cwd or cwd.startswith("/"):
-        return paths.absolute(cwd, "header.reload.cwd") if cwd else ""
-    # As if the root were the whole file system: no way out of it, and normalised.
-    return paths.absolute(f"/{cwd}", "header.reload.cwd").removeprefix("/")
-
-
-def _reload_digest(message: file_sync_pb2.SyncFilesHeader) -> bytes:
-    if not message.HasField("reload"):
-        return b""
-    return hashlib.sha256(message.reload.SerializeToString(deterministic=True)).digest()
-
-
 def _file(file: file_sync_pb2.SyncFileHeader) -> SyncFile:
-    if file.unchanged:
-        raise unserved("file.unchanged")
     return SyncFile(
         path=file.path,
         size=file.size,
         mode=file.mode if file.HasField("mode") else None,
         sha256=file.sha256,
         mtime=times.from_timestamp(file.modify_time) if file.HasField("modify_time") else None,
+        unchanged=file.unchanged,
     )
 
 
-def _reload_result(it: Reloaded) -> file_sync_pb2.ReloadResult:
-    exited = it.exited
-    return file_sync_pb2.ReloadResult(
-        exec_id=exited.exec_id,
-        cause=enums.cause(exited.cause.value),
-        fault=enums.fault(exited.fault.value),
-        exit_code=exited.exit_code,
-        signal=exited.signal or None,
-        output_tail=it.output_tail,
-        duration=times.duration(it.took),
-        verdict=policy.verdict(it.verdict),
-    )
-
-
-def _wrong_order(expected: str, received: str) -> InvalidStreamError:
+def wrong_order(expected: str, received: str) -> InvalidStreamError:
+    """Return the error for a message that came where another one has to."""
     return InvalidStreamError(
         f"The stream's next message has to be {expected}, and {received} came.",
         metadata={"expected": expected, "received": received},

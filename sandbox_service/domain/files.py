@@ -80,16 +80,18 @@ class SyncHeader:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SyncFile:
-    """A file. Its content follows as `SyncData`.
+    """A file. Its content follows as `SyncData`, unless it is unchanged.
 
     Attributes:
         path: Relative to the root.
-        size: Bytes of content that follow.
+        size: Bytes of content.
         mode: Permission bits; others are dropped. None: those that a file at
             the path has, else 0644.
         sha256: Of the content, 32 bytes. None: it is computed.
         mtime: Aware of its zone. None: the time of the sync. A file whose
             content and mode are there already keeps the time it has.
+        unchanged: The root has it as it is described here, which is verified.
+            It is named so that a mirror keeps it.
     """
 
     path: str
@@ -97,6 +99,7 @@ class SyncFile:
     mode: int | None = None
     sha256: bytes | None = None
     mtime: datetime | None = None
+    unchanged: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,9 +168,11 @@ class SyncReceipt:
         written_bytes: Bytes of content of the files that were added or modified.
         root_digest: Of the root after the sync, 32 bytes.
         user: The name of the user that wrote; its id when it has no name.
-        uploading: From the first part until all had been sent in.
-        applying: From there until the root was as asked for.
+        timings: Of each phase, one after the other: its name and how long it took.
         repeated: This receipt is of an earlier call with the same sync id.
+        listening: Whether a program listened on the preview's port, right after the
+            files were written. None: not known.
+        reload_result: What was kept with it by `FileSync.keep_reload`. Empty: nothing.
     """
 
     sync_id: str
@@ -180,14 +185,105 @@ class SyncReceipt:
     written_bytes: int
     root_digest: bytes
     user: str
-    uploading: timedelta
-    applying: timedelta
+    timings: tuple[tuple[str, timedelta], ...]
     repeated: bool = False
+    listening: bool | None = None
+    reload_result: bytes = b""
 
     @property
     def changed(self) -> bool:
         """Whether anything was changed."""
         return bool(self.added or self.modified or self.deleted)
+
+
+class EntryKind(enum.StrEnum):
+    """What an entry of a tree is. OTHER is a socket, a pipe or a device."""
+
+    FILE = "file"
+    LINK = "link"
+    DIRECTORY = "directory"
+    OTHER = "other"
+
+
+class DifferenceKind(enum.StrEnum):
+    """How the sandbox's tree differs from the caller's in one path."""
+
+    MISSING = "missing"
+    CHANGED = "changed"
+    EXTRA = "extra"
+    EQUAL = "equal"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanHeader:
+    """What to compare.
+
+    Attributes:
+        root: As in `SyncHeader`. One that is not there is an empty tree.
+        excludes: What is neither compared nor part of the digest.
+        user: Whose home a relative root is in. Empty: the template's default.
+        include_equal: Whether what is equal is named too, and not only counted.
+    """
+
+    root: str
+    verify: SyncVerify = SyncVerify.CHANGED
+    excludes: tuple[str, ...] = ()
+    user: str = ""
+    include_equal: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestEntry:
+    """An entry of the caller's tree. Folders that other entries lie in need none.
+
+    Attributes:
+        path: Relative to the root.
+        size: Of a file's content, in bytes.
+        mode: Permission bits. None: not compared.
+        sha256: Of a file's content or a link's target, 32 bytes. Empty for a
+            folder; a file without it is compared by its size.
+    """
+
+    path: str
+    kind: EntryKind
+    size: int = 0
+    mode: int | None = None
+    sha256: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A path in which the trees differ, or are equal.
+
+    Attributes:
+        path: Relative to the root. A name that is not UTF-8 is shown escaped.
+        sandbox_kind: What the sandbox has there. None: nothing.
+        content_changed: False where only the permission bits differ.
+    """
+
+    path: str
+    kind: DifferenceKind
+    sandbox_kind: EntryKind | None
+    content_changed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanSummary:
+    """What a comparison came to.
+
+    Attributes:
+        root: Absolute, without links.
+        root_digest: Of the sandbox's tree, 32 bytes.
+        needed_bytes: Of content of files that are missing or changed.
+    """
+
+    root: str
+    root_digest: bytes
+    missing: int
+    changed: int
+    extra: int
+    equal: int
+    needed_bytes: int
 
 
 def file_record(path: str, mode: int, sha256: bytes) -> bytes:

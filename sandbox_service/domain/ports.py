@@ -17,9 +17,9 @@ from sandbox_service.domain.processes import FoundExec, Process, ProcessHandle, 
 from sandbox_service.domain.sandboxes import (
     InternetAccess,
     Language,
+    PortSeen,
     Preview,
     PreviewSpec,
-    PreviewState,
     Resources,
     ResourceUsage,
     SandboxRecord,
@@ -226,8 +226,12 @@ class SandboxProvider(Protocol):
         """Return where a port of a sandbox is found. Asks nobody."""
         ...
 
-    async def probe(self, record: SandboxRecord, port: int) -> PreviewState:
-        """Ask whether something answers on a port."""
+    async def probe(self, record: SandboxRecord, port: int) -> PortSeen:
+        """Ask from outside, over HTTP, whether something answers on a port.
+
+        UNKNOWN is what cannot be seen from there: an app that speaks no HTTP or
+        takes long, a sandbox that is not running.
+        """
         ...
 
     async def aclose(self) -> None:

@@ -6,6 +6,7 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Final
 
 from sandbox_service.domain.execs import ExecSpec
 from sandbox_service.domain.policy import UNCHECKED, Verdict
@@ -294,6 +295,22 @@ class PreviewState(enum.StrEnum):
     UNKNOWN = "unknown"
 
 
+@dataclass(frozen=True, slots=True)
+class PortSeen:
+    """What was seen of a port.
+
+    Attributes:
+        http_status: What answered over HTTP. None: nothing did, or not in time.
+    """
+
+    state: PreviewState
+    http_status: int | None = None
+
+
+UNSEEN: Final = PortSeen(PreviewState.UNKNOWN)
+"""Nobody has looked, or the look has failed."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preview:
     """Where a sandbox's app is found.
@@ -304,6 +321,7 @@ class Preview:
             entry; empty when `url` serves. Needs `routing_headers`.
         headers: What every request must carry. Holds secrets.
         routing_headers: What requests to `direct_url` carry besides.
+        seen: What was seen there. Unknown unless somebody has looked.
     """
 
     port: int
@@ -311,4 +329,4 @@ class Preview:
     direct_url: str = ""
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     routing_headers: Mapping[str, str] = field(default_factory=dict)
-    state: PreviewState = PreviewState.UNKNOWN
+    seen: PortSeen = UNSEEN

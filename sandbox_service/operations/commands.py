@@ -37,6 +37,25 @@ class CommandResult:
     stderr: bytes
 
 
+def command_spec(argv: Sequence[str], user: str, *, backstop: timedelta) -> ProcessSpec:
+    """Return what to start, to run a program in its user's home, without input.
+
+    Args:
+        argv: The program and its arguments. No shell reads them.
+        user: Empty: the template's default user.
+        backstop: When the backend is to kill it, should nobody else.
+    """
+    return ProcessSpec(
+        marker=secrets.token_hex(16),
+        program=Argv(tuple(argv)),
+        cwd="",
+        env={},
+        user=user,
+        stdin=False,
+        backstop=backstop,
+    )
+
+
 async def run_command(
     provider: SandboxProvider,
     sandbox_id: str,
@@ -65,17 +84,13 @@ async def run_command(
         BackendUnavailableError: It was not started.
         SandboxError: Whatever the provider says of starting or of reading.
     """
-    spec = ProcessSpec(
-        marker=secrets.token_hex(16),
-        program=Argv(tuple(argv)),
-        cwd="",
-        env={},
-        user=user,
-        stdin=False,
-        backstop=timeout + timedelta(seconds=10),
-    )
+    spec = command_spec(argv, user, backstop=timeout + timedelta(seconds=10))
+    cancels = _cancels()
     process = await provider.start(sandbox_id, spec)
     try:
+        if _cancels() > cancels:
+            # asyncio.wait_for, in the SDK, loses a cancellation that comes with the answer.
+            raise asyncio.CancelledError
         async with asyncio.timeout(timeout.total_seconds()):
             return await _read(process, output_limit)
     except (TimeoutError, asyncio.CancelledError, BackendError) as error:
@@ -95,6 +110,12 @@ async def run_command(
         ) from None
     finally:
         await process.aclose()
+
+
+def _cancels() -> int:
+    """Return how often this task has been asked to end."""
+    task = asyncio.current_task()
+    return 0 if task is None else task.cancelling()
 
 
 async def _read(process: Process, output_limit: int) -> CommandResult:

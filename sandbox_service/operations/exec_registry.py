@@ -84,6 +84,16 @@ class ExecRegistry:
         Raises:
             TooManyExecsError: As many run as may run at once.
         """
+        self.require_room(sandbox_id)
+        self._used[sandbox_id][exec_id] = digests
+        self._count(sandbox_id, +1)
+
+    def require_room(self, sandbox_id: str) -> None:
+        """Refuse an exec for which there is no place.
+
+        Raises:
+            TooManyExecsError: As many run as may run at once.
+        """
         full = self._slots[sandbox_id] >= self._limits.execs_per_sandbox
         if full or self._slots.total() >= self._limits.execs:
             limit = self._limits.execs_per_sandbox if full else self._limits.execs
@@ -96,8 +106,6 @@ class ExecRegistry:
                     "scope": "sandbox" if full else "instance",
                 },
             )
-        self._used[sandbox_id][exec_id] = digests
-        self._count(sandbox_id, +1)
 
     def give_back(self, sandbox_id: str, exec_id: str) -> None:
         """Free the place and the id of an exec that never ran."""

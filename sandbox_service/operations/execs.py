@@ -150,8 +150,11 @@ class Execs:
         Returns:
             How it ended, and the last `tail_bytes` of what it wrote.
         """
+        return await self.to_end(await self.start(record, spec), tail_bytes)
+
+    async def to_end(self, running: RunningExec, tail_bytes: int) -> tuple[Exited, bytes]:
+        """Read a program along that has just been started; see `run_to_end`."""
         tail = b""
-        running = await self.start(record, spec)
         async with aclosing(follow(running, self._clock, reused=False)) as events:
             async for positioned in events:
                 match positioned.event:
@@ -203,14 +206,16 @@ class Execs:
         return UNCHECKED if self._policy is None else await self._policy.verdict_on(tenant, spec)
 
     def check(self, record: SandboxRecord, spec: ExecSpec) -> None:
-        """Refuse what `start` would refuse of a program's language and id; start nothing.
+        """Refuse what `start` would refuse of a program without asking the sandbox.
 
         Raises:
             LanguageNotSupportedError: The template does not run it.
             ExecIdReusedError: That id was used in this sandbox.
+            TooManyExecsError: As many run as may run at once.
         """
         language_of(spec.program, record.template, self._catalogue)
         self._registry.require_unused(record.sandbox_id, spec.exec_id)
+        self._registry.require_room(record.sandbox_id)
 
     async def send_input(
         self, record: SandboxRecord, exec_id: str, offset: int, data: bytes, *, end: bool

@@ -36,7 +36,40 @@ def decode(token: str, mark: str) -> tuple[datetime, str] | None:
             return time, str(name)
     except (ValueError, TypeError, OverflowError, binascii.Error):
         pass
-    raise InvalidPageTokenError(
+    raise _invalid()
+
+
+def encode_path(path: bytes, mark: str) -> str:
+    """Return the token of the page after a path, which need not be UTF-8.
+
+    Args:
+        path: What the list is sorted by, of the page's last entry. Without NUL.
+        mark: As in `encode`. Without NUL.
+    """
+    return base64.urlsafe_b64encode(mark.encode() + b"\0" + path).decode()
+
+
+def decode_path(token: str, mark: str) -> bytes:
+    """Return after which path the page begins. Nothing: it is the first page.
+
+    Raises:
+        InvalidPageTokenError: The token is none of the list that `mark` names.
+    """
+    if not token:
+        return b""
+    try:
+        marked, _, path = base64.b64decode(token.encode(), altchars=b"-_", validate=True).partition(
+            b"\0"
+        )
+    except ValueError:
+        raise _invalid() from None
+    if marked != mark.encode() or not path or b"\0" in path:
+        raise _invalid()
+    return path
+
+
+def _invalid() -> InvalidPageTokenError:
+    return InvalidPageTokenError(
         "The page token is none of this list's. Begin again without one, or with the same filters.",
         metadata={"field": "page_token"},
     )

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from sandbox_service.operations.capabilities import Capabilities
 from sandbox_service.operations.create import Create
 from sandbox_service.operations.execs import Execs
-from sandbox_service.operations.file_sync import FileSync
+from sandbox_service.operations.file_reads import FileReads
+from sandbox_service.operations.file_sync import FileSync, Plans
 from sandbox_service.operations.lifecycle import Lifecycle
 from sandbox_service.operations.previews import Previews
 from sandbox_service.operations.reloads import Reloads
@@ -24,7 +25,9 @@ class Operations:
     lifecycle: Lifecycle
     statuses: Statuses
     execs: Execs
+    file_reads: FileReads
     file_sync: FileSync
+    plans: Plans
     reloads: Reloads
     previews: Previews
     capabilities: Capabilities

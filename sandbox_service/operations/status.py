@@ -22,6 +22,7 @@ from sandbox_service.domain.sandboxes import (
     SandboxState,
 )
 from sandbox_service.operations.execs import Execs
+from sandbox_service.operations.previews import Previews
 from sandbox_service.operations.sandboxes import Sandboxes
 
 _FRESH_S: Final = 1.0
@@ -56,11 +57,17 @@ class Statuses:
     """Looks at sandboxes. Never extends a lifetime, and never wakes one that is paused."""
 
     def __init__(
-        self, provider: SandboxProvider, sandboxes: Sandboxes, execs: Execs, clock: Clock
+        self,
+        provider: SandboxProvider,
+        sandboxes: Sandboxes,
+        execs: Execs,
+        previews: Previews,
+        clock: Clock,
     ) -> None:
         self._provider = provider
         self._sandboxes = sandboxes
         self._execs = execs
+        self._previews = previews
         self._clock = clock
         self._seen: OrderedDict[str, tuple[float, asyncio.Task[Observation]]] = OrderedDict()
 
@@ -110,7 +117,7 @@ class Statuses:
         healthy, usage, preview = await asyncio.gather(
             self._provider.healthy(record.sandbox_id),
             self._provider.usage(record.sandbox_id),
-            self._provider.probe(record, record.preview.port),
+            self._previews.look(record, record.preview.port),
             return_exceptions=True,
         )
         for failed in (healthy, usage, preview):
@@ -120,7 +127,9 @@ class Statuses:
             record=record,
             health=Health.HEALTHY if healthy is True else Health.UNRESPONSIVE,
             usage=None if isinstance(usage, BaseException) else usage,
-            preview_state=PreviewState.UNKNOWN if isinstance(preview, BaseException) else preview,
+            preview_state=PreviewState.UNKNOWN
+            if isinstance(preview, BaseException)
+            else preview.state,
             observe_time=self._clock.now(),
         )
 

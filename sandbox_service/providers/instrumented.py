@@ -13,7 +13,7 @@ from sandbox_service.domain.errors import SandboxError
 from sandbox_service.domain.execs import Position, Stream
 from sandbox_service.domain.ports import BackendInfo, BackendSandbox, NewSandbox, SandboxProvider
 from sandbox_service.domain.processes import FoundExec, Process, ProcessHandle, ProcessSpec
-from sandbox_service.domain.sandboxes import Preview, PreviewState, ResourceUsage, SandboxRecord
+from sandbox_service.domain.sandboxes import PortSeen, Preview, ResourceUsage, SandboxRecord
 from sandbox_service.telemetry import names
 from sandbox_service.telemetry.metrics import Metrics
 
@@ -142,7 +142,7 @@ class InstrumentedProvider:
         """See `SandboxProvider`."""
         return self._inner.preview(record, port)
 
-    async def probe(self, record: SandboxRecord, port: int) -> PreviewState:
+    async def probe(self, record: SandboxRecord, port: int) -> PortSeen:
         """See `SandboxProvider`."""
         with self._measured("probe", record.sandbox_id):
             return await self._inner.probe(record, port)

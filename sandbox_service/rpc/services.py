@@ -18,7 +18,7 @@ from google.protobuf.message_factory import GetMessageClass
 from miosa.sandbox.v1 import artifact_service_pb2, notebook_service_pb2, sandbox_service_pb2
 
 from sandbox_service.domain.errors import NotImplementedYetError, SandboxError
-from sandbox_service.rpc.call import Call, Calls, Method, messages
+from sandbox_service.rpc.call import Call, CallMetrics, Calls, Method, messages
 
 SERVICES: Final[Sequence[ServiceDescriptor]] = (
     sandbox_service_pb2.DESCRIPTOR.services_by_name["SandboxService"],
@@ -96,7 +96,7 @@ def _handler(
         return grpc.unary_stream_rpc_method_handler(_server_stream(method, calls, operation))
     if streams == (True, False):
         return grpc.stream_unary_rpc_method_handler(_client_stream(method, calls, operation))
-    raise TypeError(f"{method.path}: no servicer serves bidirectional streams yet")
+    return grpc.stream_stream_rpc_method_handler(_bidi_stream(method, calls, operation))
 
 
 def _unary(method: Method, calls: Calls, operation: Any) -> Any:  # noqa: ANN401 - see `_handler`.
@@ -139,16 +139,13 @@ def _client_stream(method: Method, calls: Calls, operation: Any) -> Any:  # noqa
     counted = calls.metrics_of(method)
 
     async def handle(raw: AsyncIterator[bytes], context: _Context) -> bytes | None:
-        async def counting() -> AsyncIterator[bytes]:
-            async for message in raw:
-                counted.received.inc()
-                yield message
+        received = _Received(raw, counted)
 
         async def work(call: Call) -> bytes:
             try:
-                response = await operation(messages(method, calls, counting()), call)
+                response = await operation(messages(method, calls, received), call)
             except SandboxError:
-                await _let_it_finish(raw)
+                await received.let_it_finish()
                 raise
             counted.sent.inc()
             return bytes(response.SerializeToString())
@@ -159,16 +156,63 @@ def _client_stream(method: Method, calls: Calls, operation: Any) -> Any:  # noqa
     return handle
 
 
-async def _let_it_finish(raw: AsyncIterator[bytes]) -> None:
-    """Read on for a moment after a refusal, for a caller that is still writing.
+def _bidi_stream(method: Method, calls: Calls, operation: Any) -> Any:  # noqa: ANN401 - see `_handler`.
+    counted = calls.metrics_of(method)
 
-    Some clients that cannot write any more report that, instead of the status
-    with which they were refused.
+    async def handle(raw: AsyncIterator[bytes], context: _Context) -> None:
+        received = _Received(raw, counted)
+
+        async def work(call: Call) -> None:
+            try:
+                # Two loops, each slowed by flow control alone: the operation reads what it
+                # has room for, and goes on when the client has taken what was written.
+                async with aclosing(operation(messages(method, calls, received), call)) as answers:
+                    async for response in answers:
+                        await context.write(response.SerializeToString())
+                        counted.sent.inc()
+            except SandboxError:
+                await received.let_it_finish()
+                raise
+
+        await calls.run(method, counted, context, work)
+
+    return handle
+
+
+class _Received(AsyncIterator[bytes]):
+    """What a client's stream brings, counted.
+
+    Args:
+        raw: The stream.
+        counted: The method's metrics.
     """
-    with suppress(TimeoutError):
-        async with asyncio.timeout(_LISTENED_ON_S):
-            async for _ in raw:
-                pass
+
+    def __init__(self, raw: AsyncIterator[bytes], counted: CallMetrics) -> None:
+        self._raw = raw
+        self._counted = counted
+        self._reading = False
+
+    async def __anext__(self) -> bytes:
+        """Return the next message."""
+        self._reading = True
+        message = await anext(self._raw)
+        self._reading = False
+        self._counted.received.inc()
+        return message
+
+    async def let_it_finish(self) -> None:
+        """Read on for a moment after a refusal, for a caller that is still writing.
+
+        Some clients that cannot write any more report that, instead of the status
+        with which they were refused. A read that was given up is still under way
+        inside gRPC, which allows no second one.
+        """
+        if self._reading:
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LISTENED_ON_S):
+                async for _ in self._raw:
+                    pass
 
 
 def _unimplemented(

@@ -103,6 +103,7 @@ class Metrics:
         self.synced_bytes = Counter(
             names.SYNCED_BYTES, "Bytes of files received.", registry=registry
         )
+        self.read_bytes = Counter(names.READ_BYTES, "Bytes of files sent out.", registry=registry)
         self.synced_files = Counter(
             names.SYNCED_FILES, "Files synced, by outcome.", ("outcome",), registry=registry
         )

@@ -23,8 +23,10 @@ from tests.bench.peers import Peer, PeerError
 from tests.bench.report import Row, show
 from tests.bench.sizes import Sizes
 from tests.bench.stack import LocalStack, Stack, StackError
+from tests.bench.sync_benches import SYNC_BENCHES
 
 _WIDTH = 160
+_ALL = {**BENCHES, **SYNC_BENCHES}
 
 
 def _parser(
@@ -62,9 +64,9 @@ def main(arguments: list[str]) -> int:
     if arguments[:1] == ["local"]:
         return _measure_local(arguments[1:])
     description = "Measure this service against the bare SDK on the same backend."
-    parser = _parser("python -m tests.bench [local]", description, BENCHES)
+    parser = _parser("python -m tests.bench [local]", description, _ALL)
     parser.add_argument("--files", type=int, default=2000, help="files in one sync (default 2000)")
-    options = _options(parser, BENCHES, arguments)
+    options = _options(parser, _ALL, arguments)
     sizes = Sizes(
         rounds=options.rounds,
         calls=options.calls,
@@ -75,9 +77,9 @@ def main(arguments: list[str]) -> int:
     def measure(rows: list[Row], console: Console) -> None:
         with Stack() as stack:
             _warm_up(stack.service, stack.sdk)
-            for name in options.benches or BENCHES:
+            for name in options.benches or _ALL:
                 began = time.monotonic()
-                rows += BENCHES[name](stack, sizes)
+                rows += _ALL[name](stack, sizes)
                 console.print(f"{name}: {time.monotonic() - began:.1f} s", style="dim")
 
     return _report(measure)

@@ -6,7 +6,7 @@ the folders under the state folder, the mounts and the control groups, then
 again after the rounds. None of these may grow but memory, which is printed as
 a slope, for allocators keep what they were given.
 
-`chaos`: see `tests.bench.soak_chaos`.
+`chaos`: see `tests.bench.soak_chaos`; `syncs`: see `tests.bench.soak_syncs`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from miosa.sandbox import v1 as pb
 
 from sandbox_service.client.service import Service as Client
 from sandbox_service.e2b_local.config import DEFAULT_WARM_SANDBOXES
-from tests.bench import soak_chaos
+from tests.bench import soak_chaos, soak_syncs
 from tests.support.processes import command, family, resident_bytes
 from tests.support.service import Service
 
@@ -138,7 +138,7 @@ def many_rounds(options: argparse.Namespace) -> int:
     return 1 if leaks or wrong else 0
 
 
-SOAKS = {"rounds": many_rounds, "chaos": soak_chaos.run}
+SOAKS = {"rounds": many_rounds, "chaos": soak_chaos.run, "syncs": soak_syncs.run}
 """Every soak, by the name that the command line takes."""
 
 
@@ -150,6 +150,7 @@ def main(arguments: list[str]) -> int:
     add("--rounds", type=int, default=1000, help="after the warm-up")
     add("--at-once", type=int, default=4, help="rounds at a time")
     soak_chaos.add_options(parser)
+    soak_syncs.add_options(parser)
     options = parser.parse_args(arguments)
     for name in options.soaks:
         if name not in SOAKS:

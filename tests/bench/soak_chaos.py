@@ -19,7 +19,7 @@ _S_PER_KILL = 8
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what the command line says of it."""
     parser.add_argument("--minutes", type=float, default=10.0, help="of chaos")
-    parser.add_argument("--seed", type=int, help="of chaos; drawn, and printed, if not given")
+    parser.add_argument("--seed", type=int, help="of chance; drawn, and printed, if not given")
 
 
 def run(options: argparse.Namespace) -> int:

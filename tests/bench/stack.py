@@ -33,10 +33,12 @@ class Stack:
     Attributes:
         sdk: The client of the bare SDK.
         service: The client of this service.
+        folders: The client that syncs folders into it, and runs rsync.
     """
 
     sdk: Peer
     service: Peer
+    folders: Peer
 
     def __init__(self) -> None:
         self._closing = ExitStack()
@@ -63,6 +65,9 @@ class Stack:
         self._closing.callback(self.sdk.stop)
         self.service = Peer("tests.bench.service_peer", address, echo_address, env=env)
         self._closing.callback(self.service.stop)
+        cache = {**env, "XDG_CACHE_HOME": str(state / "cache")}
+        self.folders = Peer("tests.bench.sync_peer", address, str(state / "trees"), env=cache)
+        self._closing.callback(self.folders.stop)
 
     def _folder(self) -> Path:
         # Sandboxes run under uids of their own when this runs as root: they

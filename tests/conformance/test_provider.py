@@ -25,7 +25,7 @@ from sandbox_service.domain.errors import (
 from sandbox_service.domain.execs import ShellCommand
 from sandbox_service.domain.ports import BackendSandbox, SandboxProvider
 from sandbox_service.domain.processes import ProcessSpec
-from sandbox_service.domain.sandboxes import PreviewAccess, PreviewSpec, PreviewState
+from sandbox_service.domain.sandboxes import PortSeen, PreviewAccess, PreviewSpec, PreviewState
 from tests.conformance.sandbox_backends import SUITE, Box, finished, first_output, record_of, wanted
 from tests.support.calls import until
 
@@ -284,12 +284,12 @@ async def test_a_preview_shows_the_app_to_whom_it_should(
     await provider.destroy(made.sandbox_id)
     gone = await provider.probe(record, _PORT)
 
-    assert closed is PreviewState.NOT_LISTENING
-    assert open_ is PreviewState.LISTENING
+    assert closed.state is PreviewState.NOT_LISTENING
+    assert open_ == PortSeen(PreviewState.LISTENING, 200)
     assert (page.status_code, page.text) == (200, "the page")
     assert bool(preview.headers) == (access is PreviewAccess.TOKEN)
     assert stranger.status_code == (403 if access is PreviewAccess.TOKEN else 200)
-    assert gone is PreviewState.UNKNOWN
+    assert gone.state is PreviewState.UNKNOWN
 
 
 async def test_a_preview_names_the_port_and_the_sandbox(provider: SandboxProvider):

@@ -15,7 +15,10 @@ from miosa.sandbox import v1 as pb
 
 from tests.support.calls import Box, Client, failure
 from tests.support.local import backend
+from tests.support.plans import entry, plan
+from tests.support.reads import download, page, read
 from tests.support.service import Service, served
+from tests.support.trees import data, file_header, header
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -109,3 +112,36 @@ async def test_a_paused_sandbox_that_is_gone_is_told_as_ended(own, sdk):
     gone = await failure(own.run("true", auto_resume=True))
 
     assert gone.seen == ("FAILED_PRECONDITION", "SANDBOX_ENDED")
+
+
+async def synced(own, *, auto_resume):
+    content = b"of a sync"
+    parts = [
+        header(own.sandbox_id, "app", auto_resume=auto_resume),
+        file_header("new", content),
+        data(content),
+    ]
+    return await own.client.stub.SyncFiles(iter(parts), metadata=own.client.metadata)
+
+
+FILE_CALLS = {
+    "PlanSync": lambda own, **how: plan(own, "app", [entry("new")], **how),
+    "SyncFiles": synced,
+    "ReadFile": lambda own, **how: read(own, "app/old", **how),
+    "ListFiles": lambda own, **how: page(own, "app", **how),
+    "DownloadTree": lambda own, **how: download(own, "app", **how),
+}
+
+
+@pytest.mark.parametrize("name", FILE_CALLS)
+async def test_what_is_done_with_files_resumes_it_too(own, sdk, name):
+    """By the same field, and not without it."""
+    await own.run("mkdir app && echo kept >app/old")
+    await pause(own, sdk)
+
+    refused = await failure(FILE_CALLS[name](own, auto_resume=False))
+    await FILE_CALLS[name](own, auto_resume=True)
+    after = await own.client.status(own.sandbox_id)
+
+    assert refused.seen == ("FAILED_PRECONDITION", "SANDBOX_PAUSED")
+    assert after.sandbox.state == pb.SANDBOX_STATE_RUNNING

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from sandbox_service.domain.errors import InvalidPathError
+from sandbox_service.domain.errors import (
+    InvalidPathError,
+    NotAFileError,
+    RootDigestMismatchError,
+    SyncIdReusedError,
+)
 from sandbox_service.domain.exec_errors import ExecIdReusedError
 from sandbox_service.domain.files import (
     SyncData,
@@ -18,7 +26,7 @@ from sandbox_service.domain.files import (
     SyncReceipt,
 )
 from tests.integration.bash_sandbox import record
-from tests.integration.sync_home import Home, Tree, digest, found, sent, stream
+from tests.integration.sync_home import Home, Tree, digest, found, names, sent, stream
 
 
 @pytest.fixture
@@ -101,3 +109,64 @@ async def test_a_path_that_is_too_long_below_its_root_is_refused(home: Home) -> 
 
     assert receipt.modified == (path,)
     assert await home.clean()
+
+
+@pytest.mark.parametrize("name", [b"bad\xff", b"\xc3(", b"\xed\xa0\x80", b"\xf4\x90\x80\x80"])
+async def test_a_mirror_does_not_delete_what_no_caller_can_name(home: Home, name: bytes) -> None:
+    """A name that is not UTF-8 is in no tree that was sent, so nobody has said that it may go."""
+    await home.send({"a": (0o644, b"a"), "old/é": (0o644, b"x"), "kind": 0o755})
+    for folder in (b"", b"old/", b"kind/"):
+        (home.root / os.fsdecode(folder + name)).write_bytes(b"kept")
+
+    receipt = await home.send({"a": (0o644, b"a"), "kind": 0o755}, mode=SyncMode.MIRROR)
+    with pytest.raises(NotAFileError):
+        await home.send({"kind": (0o644, b"a file")}, mode=SyncMode.MIRROR)
+
+    assert receipt.deleted == ("old/é",)
+    assert names(home.root) == {"a", "old", "kind", os.fsdecode(name)}
+    assert names(home.root / "old") == names(home.root / "kind") == {os.fsdecode(name)}
+
+
+async def test_receipts_are_bounded(home: Home) -> None:
+    """The oldest give way, by number and by size; the newest always stays."""
+    receipts = home.path / ".sandbox-sync/receipts"
+    receipts.mkdir(parents=True)
+    for number in range(4200):
+        (receipts / f"{number:04}").touch()
+        os.utime(receipts / f"{number:04}", (time.time() - 5000 + number,) * 2)
+    await home.send({"a": (0o644, b"a")}, sync_id="1")
+    assert await home.clean()
+    assert len(names(receipts)) == 4096
+    assert "0104" not in names(receipts)
+
+    with (receipts / "4199").open("wb") as large:
+        large.truncate(64 * 1024 * 1024)
+    await home.send({"a": (0o644, b"b")}, sync_id="2")
+    assert await home.clean()
+
+    assert len(names(receipts)) < 10
+    assert (await home.send({"a": (0o644, b"b")}, sync_id="2")).repeated
+
+
+async def test_a_receipt_is_the_same_when_it_is_given_again(home: Home) -> None:
+    """From the sandbox, to a service that knows nothing of the first call."""
+    tree: Tree = {"a": (0o644, b"a"), "l\ni": (0o644, b"b"), "d": 0o700}
+    first = await home.send(tree, sync_id="1")
+    (home.root / "a").write_bytes(b"theirs")
+    again = await Home(home.path).send(tree, sync_id="1")
+
+    assert again.repeated
+    # What the port was like then says nothing of now.
+    assert replace(again, repeated=False, timings=()) == replace(first, timings=(), listening=None)
+    assert (home.root / "a").read_bytes() == b"theirs"
+    with pytest.raises(SyncIdReusedError) as caught:
+        await home.send({"a": (0o644, b"other")}, sync_id="1")
+    assert caught.value.metadata == {"sync_id": "1"}
+
+
+async def test_a_sync_that_failed_has_no_receipt(home: Home) -> None:
+    """Its id may be used again."""
+    with pytest.raises(RootDigestMismatchError):
+        await home.send({"a": (0o644, b"a")}, sync_id="1", if_root_digest=bytes(32))
+
+    assert not (await home.send({"a": (0o644, b"b")}, sync_id="1")).repeated

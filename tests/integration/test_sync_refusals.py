@@ -34,6 +34,7 @@ async def unchanged(box, root, messages):
 
 
 NEW = list(parts({"app.py": File(b"after\n")}))
+UNCHANGED = file_header("app.py", b"x", unchanged=True)
 DELETE = pb.SyncFilesRequest(delete=pb.SyncDelete(path="app.py"))
 
 
@@ -48,10 +49,12 @@ DELETE = pb.SyncFilesRequest(delete=pb.SyncDelete(path="app.py"))
         (lambda head: [head, *NEW, head], None, "header"),
         (lambda head: [head, data(b"x")], None, "data"),
         (lambda head: [head, *NEW, DELETE, data(b"x")], None, "data"),
+        (lambda head: [head, UNCHANGED, data(b"x")], None, "data"),
         (lambda head: [head, DELETE, *parts({"b": File(b"b")})], None, "file"),
     ],
     ids=["nothing", "file-first", "data-first", "delete-first", "two-headers", "late-header",
-         "data-without-file", "data-after-delete", "file-after-delete"],
+         "data-without-file", "data-after-delete",
+         "data-of-unchanged", "file-after-delete"],
 )  # fmt: skip
 async def test_messages_out_of_order_are_refused(box, root, messages, expected, received):
     """The order is part of the contract, and nothing is guessed."""
@@ -191,28 +194,15 @@ async def test_a_user_that_is_not_there_is_told(box, root):
     assert error.seen == ("FAILED_PRECONDITION", "USER_NOT_FOUND")
 
 
-@pytest.mark.parametrize(
-    ("fields", "named"),
-    [
-        ({"auto_resume": True}, "auto_resume"),
-        ({"reload": {"program": {"shell_command": "true"}, "detach": True}}, "detach"),
-    ],
-    ids=["auto_resume", "detach"],
-)
-async def test_what_is_not_served_yet_is_refused_and_never_ignored(box, root, fields, named):
-    """A server that was to run on would be killed."""
-    error = await unchanged(box, root, [header(box.sandbox_id, root, **fields), *NEW])
+async def test_a_pattern_that_negates_another_is_refused(box, root):
+    """The language of excludes has none."""
+    error = await unchanged(
+        box, root, [header(box.sandbox_id, root, excludes=["*.log", "!a.log"]), *NEW]
+    )
 
-    assert error.seen == ("UNIMPLEMENTED", "NOT_IMPLEMENTED")
-    assert named in error.metadata["field"]
-
-
-async def test_files_named_as_unchanged_are_not_served_yet(box, root):
-    """It needs PlanSync."""
-    file = file_header("app.py", b"before\n", unchanged=True)
-    error = await unchanged(box, root, [header(box.sandbox_id, root), file])
-
-    assert error.seen == ("UNIMPLEMENTED", "NOT_IMPLEMENTED")
+    assert error.seen == ("INVALID_ARGUMENT", "INVALID_REQUEST")
+    assert error.fields == ["header.excludes[1]"]
+    assert "negation" in error.message
 
 
 async def test_a_reload_in_a_language_that_there_is_not_is_refused_before_anything_is_written(

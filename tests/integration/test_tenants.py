@@ -32,6 +32,13 @@ def on(client, sandbox_id):
             "Exec", pb.ExecRequest(**named, program=program("touch /tmp/trespass"))
         ).read(),
         "SyncFiles": lambda: client.sync([header]),
+        "ReadFile": lambda: client.call(
+            "ReadFile", pb.ReadFileRequest(**named, path="/etc/passwd")
+        ).read(),
+        "ListFiles": lambda: client.call("ListFiles", pb.ListFilesRequest(**named, path="/")),
+        "DownloadTree": lambda: client.call(
+            "DownloadTree", pb.DownloadTreeRequest(**named, root="/etc")
+        ).read(),
         "GetPreview": lambda: client.call("GetPreview", pb.GetPreviewRequest(**named)),
         "Destroy": lambda: client.call("Destroy", pb.DestroyRequest(**named)),
     }

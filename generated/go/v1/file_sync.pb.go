@@ -188,11 +188,69 @@ func (ChangeKind) EnumDescriptor() ([]byte, []int) {
 	return file_miosa_sandbox_v1_file_sync_proto_rawDescGZIP(), []int{2}
 }
 
-// What to run when a sync has changed something, such as the restart of a server.
-// It does not run when nothing changed, or when the receipt is a stored one.
+// A signal to an exec, such as HUP to a server that then reads its files anew.
+type ReloadSignal struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The exec. Required: 1 to 64 characters of `[A-Za-z0-9_.-]`. If the sandbox has
+	// had no such exec, nothing is changed.
+	ExecId string `protobuf:"bytes,1,opt,name=exec_id,json=execId,proto3" json:"exec_id,omitempty"`
+	// The signal's POSIX name without `SIG`, such as `HUP`. Required.
+	Signal        string `protobuf:"bytes,2,opt,name=signal,proto3" json:"signal,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReloadSignal) Reset() {
+	*x = ReloadSignal{}
+	mi := &file_miosa_sandbox_v1_file_sync_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReloadSignal) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReloadSignal) ProtoMessage() {}
+
+func (x *ReloadSignal) ProtoReflect() protoreflect.Message {
+	mi := &file_miosa_sandbox_v1_file_sync_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReloadSignal.ProtoReflect.Descriptor instead.
+func (*ReloadSignal) Descriptor() ([]byte, []int) {
+	return file_miosa_sandbox_v1_file_sync_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *ReloadSignal) GetExecId() string {
+	if x != nil {
+		return x.ExecId
+	}
+	return ""
+}
+
+func (x *ReloadSignal) GetSignal() string {
+	if x != nil {
+		return x.Signal
+	}
+	return ""
+}
+
+// What to do when a sync has changed something: run a program, such as the restart
+// of a server, or send a signal. It is not done when nothing changed, or when the
+// receipt is a stored one; only an action that could not start is tried again by a
+// repeated call.
 type ReloadAction struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// What to run, in the root. Required.
+	// What to run, in the root. Either this or `signal`.
 	Program *Program `protobuf:"bytes,1,opt,name=program,proto3" json:"program,omitempty"`
 	// The id of its exec: 1 to 64 characters of `[A-Za-z0-9_.-]`. Optional; made by
 	// this service when empty. If the id was used, nothing is changed.
@@ -210,14 +268,16 @@ type ReloadAction struct {
 	// `detach` until the sandbox's lifetime ends; 1 ms to 30 d.
 	Timeout *durationpb.Duration `protobuf:"bytes,6,opt,name=timeout,proto3" json:"timeout,omitempty"`
 	// Leaves it running as a DETACHED exec, and does not wait for its end.
-	Detach        bool `protobuf:"varint,7,opt,name=detach,proto3" json:"detach,omitempty"`
+	Detach bool `protobuf:"varint,7,opt,name=detach,proto3" json:"detach,omitempty"`
+	// The signal to send. Either this or `program`.
+	Signal        *ReloadSignal `protobuf:"bytes,8,opt,name=signal,proto3" json:"signal,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ReloadAction) Reset() {
 	*x = ReloadAction{}
-	mi := &file_miosa_sandbox_v1_file_sync_proto_msgTypes[0]
+	mi := &file_miosa_sandbox_v1_file_sync_proto_msgTypes[1]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -229,7 +289,7 @@ func (x *ReloadAction) String() string {
 func (*ReloadAction) ProtoMessage() {}
 
 func (x *ReloadAction) ProtoReflect() protoreflect.Message {
-	mi := &file_miosa_sandbox_v1_file_sync_proto_msgTypes[0]
+	mi := &file_miosa_sandbox_v1_file_sync_proto_msgTypes[1]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -242,7 +302,7 @@ func (x *ReloadAction) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReloadAction.ProtoReflect.Descriptor instead.
 func (*ReloadAction) Descriptor() ([]byte, []int) {
-	return file_miosa_sandbox_v1_file_sync_proto_rawDescGZIP(), []int{0}
+	return file_miosa_sandbox_v1_file_sync_proto_rawDescGZIP(), []int{1}
 }
 
 func (x *ReloadAction) GetProgram() *Program {
@@ -294,17 +354,24 @@ func (x *ReloadAction) GetDetach() bool {
 	return false
 }
 
-// What became of a reload action.
+func (x *ReloadAction) GetSignal() *ReloadSignal {
+	if x != nil {
+		return x.Signal
+	}
+	return nil
+}
+
+// What became of a reload action. The files are there, whatever it says.
 type ReloadResult struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The id of its exec.
+	// The id of its exec; of a signal, the exec that it was for.
 	ExecId string `protobuf:"bytes,1,opt,name=exec_id,json=execId,proto3" json:"exec_id,omitempty"`
-	// True if it was left running.
+	// True if that exec runs: it was left running, or it got the signal.
 	Running bool `protobuf:"varint,2,opt,name=running,proto3" json:"running,omitempty"`
-	// How it ended. Unset while it runs.
+	// How it ended. Unset while it runs, and when it could not start. One that was
+	// left running and ended before the receipt was written is told like any other.
 	Cause Cause `protobuf:"varint,3,opt,name=cause,proto3,enum=miosa.sandbox.v1.Cause" json:"cause,omitempty"`
-	// Who has to act, if anybody. A reload that failed is a result: the files are
-	// there.
+	// Who has to act, if anybody.
 	Fault Fault `protobuf:"varint,4,opt,name=fault,proto3,enum=miosa.sandbox.v1.Fault" json:"fault,omitempty"`
 	// Its exit code. Unset when it had none.
 	ExitCode *int32 `protobuf:"varint,5,opt,name=exit_code,json=exitCode,proto3,oneof" json:"exit_code,omitempty"`
@@ -316,14 +383,22 @@ type ReloadResult struct {
 	// How long it ran. Unset while it runs.
 	Duration *durationpb.Duration `protobuf:"bytes,8,opt,name=duration,proto3" json:"duration,omitempty"`
 	// What the code policy said about it.
-	Verdict       *PolicyVerdict `protobuf:"bytes,9,opt,name=verdict,proto3" json:"verdict,omitempty"`
+	Verdict *PolicyVerdict `protobuf:"bytes,9,opt,name=verdict,proto3" json:"verdict,omitempty"`
+	// Why it could not start, such as `DIRECTORY_NOT_FOUND`: what could not be known
+	// before the files were written. Unset when it started.
+	Refusal ErrorReason `protobuf:"varint,10,opt,name=refusal,proto3,enum=miosa.sandbox.v1.ErrorReason" json:"refusal,omitempty"`
+	// The same for people. Empty when it started.
+	RefusalMessage string `protobuf:"bytes,11,opt,name=refusal_message,json=refusalMessage,proto3" json:"refusal_message,omitempty"`
+	// Of a signal, whether it was sent: false if the exec had ended already. Unset for
+	// a program.
+	Delivered     *bool `protobuf:"varint,12,opt,name=delivered,proto3,oneof" json:"delivered,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ReloadResult) Reset() {
 	*x = ReloadResult{}
-	mi := &file_miosa_sandbox_v1_file_sync_proto_msgTypes[1]
+	mi := &file_miosa_sandbox_v1_file_sync_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -335,7 +410,7 @@ func (x *ReloadResult) String() string {
 func (*ReloadResult) ProtoMessage() {}
 
 func (x *ReloadResult) ProtoReflect() protoreflect.Message {
-	mi := &file_miosa_sandbox_v1_file_sync_proto_msgTypes[1]
+	mi := &file_miosa_sandbox_v1_file_sync_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -348,7 +423,7 @@ func (x *ReloadResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReloadResult.ProtoReflect.Descriptor instead.
 func (*ReloadResult) Descriptor() ([]byte, []int) {
-	return file_miosa_sandbox_v1_file_sync_proto_rawDescGZIP(), []int{1}
+	return file_miosa_sandbox_v1_file_sync_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *ReloadResult) GetExecId() string {
@@ -414,6 +489,27 @@ func (x *ReloadResult) GetVerdict() *PolicyVerdict {
 	return nil
 }
 
+func (x *ReloadResult) GetRefusal() ErrorReason {
+	if x != nil {
+		return x.Refusal
+	}
+	return ErrorReason_ERROR_REASON_UNSPECIFIED
+}
+
+func (x *ReloadResult) GetRefusalMessage() string {
+	if x != nil {
+		return x.RefusalMessage
+	}
+	return ""
+}
+
+func (x *ReloadResult) GetDelivered() bool {
+	if x != nil && x.Delivered != nil {
+		return *x.Delivered
+	}
+	return false
+}
+
 // Where and how to sync. Always the first message, and sent only once.
 type SyncFilesHeader struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -438,7 +534,8 @@ type SyncFilesHeader struct {
 	// Refuses to write over a tree whose root digest is another one. Optional; 32
 	// bytes.
 	IfRootDigest []byte `protobuf:"bytes,6,opt,name=if_root_digest,json=ifRootDigest,proto3,oneof" json:"if_root_digest,omitempty"`
-	// What to run when something changed. Optional.
+	// What to do when something changed. Optional: a server that watches its own files
+	// needs nothing, and `preview_state` in the receipt says whether it listens.
 	Reload *ReloadAction `protobuf:"bytes,7,opt,name=reload,proto3" json:"reload,omitempty"`
 	// How to find out what the sandbox has. Optional; INDEX when unset. What is
 	// written is always verified by hash in the sandbox.
@@ -447,7 +544,8 @@ type SyncFilesHeader struct {
 	// 32 characters of `[a-z0-9_-]`, the first one no digit.
 	User string `protobuf:"bytes,9,opt,name=user,proto3" json:"user,omitempty"`
 	// How long to wait, after the reload, until something listens on the preview
-	// port. Optional; looks once when unset; 0 s to 10 min.
+	// port; no longer once a detached reload action has failed. Optional; looks once
+	// when unset; 0 s to 10 min.
 	PreviewWait *durationpb.Duration `protobuf:"bytes,10,opt,name=preview_wait,json=previewWait,proto3" json:"preview_wait,omitempty"`
 	// Resumes the sandbox first if it is paused. Optional; a paused sandbox is
 	// refused when false.
@@ -458,7 +556,7 @@ type SyncFilesHeader struct {
 
 func (x *SyncFilesHeader) Reset() {
 	*x = SyncFilesHeader{}
-	mi := &file_miosa_sandbox_v1_file_sync_proto_msgTypes[2]
+	mi := &file_miosa_sandbox_v1_file_sync_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -470,7 +568,7 @@ func (x *SyncFilesHeader) String() string {
 func (*SyncFilesHeader) ProtoMessage() {}
 
 func (x *SyncFilesHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_miosa_sandbox_v1_file_sync_proto_msgTypes[2]
+	mi := &file_miosa_sandbox_v1_file_sync_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -483,7 +581,7 @@ func (x *SyncFilesHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncFilesHeader.ProtoReflect.Descriptor instead.
 func (*SyncFilesHeader) Descriptor() ([]byte, []int) {
-	return file_miosa_sandbox_v1_file_sync_proto_rawDescGZIP(), []int{2}
+	return file_miosa_sandbox_v1_file_sync_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *SyncFilesHeader) GetSandboxId() string {
@@ -580,7 +678,7 @@ type SyncLink struct {
 
 func (x *SyncLink) Reset() {
 	*x = SyncLink{}
-	mi := &file_miosa_sandbox_v1_file_sync_proto_msgTypes[3]
+	mi := &file_miosa_sandbox_v1_file_sync_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -592,7 +690,7 @@ func (x *SyncLink) String() string {
 func (*SyncLink) ProtoMessage() {}
 
 func (x *SyncLink) ProtoReflect() protoreflect.Message {
-	mi := &file_miosa_sandbox_v1_file_sync_proto_msgTypes[3]
+	mi := &file_miosa_sandbox_v1_file_sync_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -605,7 +703,7 @@ func (x *SyncLink) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncLink.ProtoReflect.Descriptor instead.
 func (*SyncLink) Descriptor() ([]byte, []int) {
-	return file_miosa_sandbox_v1_file_sync_proto_rawDescGZIP(), []int{3}
+	return file_miosa_sandbox_v1_file_sync_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *SyncLink) GetPath() string {
@@ -647,7 +745,7 @@ type SyncFileHeader struct {
 
 func (x *SyncFileHeader) Reset() {
 	*x = SyncFileHeader{}
-	mi := &file_miosa_sandbox_v1_file_sync_proto_msgTypes[4]
+	mi := &file_miosa_sandbox_v1_file_sync_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -659,7 +757,7 @@ func (x *SyncFileHeader) String() string {
 func (*SyncFileHeader) ProtoMessage() {}
 
 func (x *SyncFileHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_miosa_sandbox_v1_file_sync_proto_msgTypes[4]
+	mi := &file_miosa_sandbox_v1_file_sync_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -672,7 +770,7 @@ func (x *SyncFileHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncFileHeader.ProtoReflect.Descriptor instead.
 func (*SyncFileHeader) Descriptor() ([]byte, []int) {
-	return file_miosa_sandbox_v1_file_sync_proto_rawDescGZIP(), []int{4}
+	return file_miosa_sandbox_v1_file_sync_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *SyncFileHeader) GetPath() string {
@@ -731,7 +829,7 @@ type SyncDelete struct {
 
 func (x *SyncDelete) Reset() {
 	*x = SyncDelete{}
-	mi := &file_miosa_sandbox_v1_file_sync_proto_msgTypes[5]
+	mi := &file_miosa_sandbox_v1_file_sync_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -743,7 +841,7 @@ func (x *SyncDelete) String() string {
 func (*SyncDelete) ProtoMessage() {}
 
 func (x *SyncDelete) ProtoReflect() protoreflect.Message {
-	mi := &file_miosa_sandbox_v1_file_sync_proto_msgTypes[5]
+	mi := &file_miosa_sandbox_v1_file_sync_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -756,7 +854,7 @@ func (x *SyncDelete) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncDelete.ProtoReflect.Descriptor instead.
 func (*SyncDelete) Descriptor() ([]byte, []int) {
-	return file_miosa_sandbox_v1_file_sync_proto_rawDescGZIP(), []int{5}
+	return file_miosa_sandbox_v1_file_sync_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *SyncDelete) GetPath() string {
@@ -780,7 +878,7 @@ type SyncDirectory struct {
 
 func (x *SyncDirectory) Reset() {
 	*x = SyncDirectory{}
-	mi := &file_miosa_sandbox_v1_file_sync_proto_msgTypes[6]
+	mi := &file_miosa_sandbox_v1_file_sync_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -792,7 +890,7 @@ func (x *SyncDirectory) String() string {
 func (*SyncDirectory) ProtoMessage() {}
 
 func (x *SyncDirectory) ProtoReflect() protoreflect.Message {
-	mi := &file_miosa_sandbox_v1_file_sync_proto_msgTypes[6]
+	mi := &file_miosa_sandbox_v1_file_sync_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -805,7 +903,7 @@ func (x *SyncDirectory) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncDirectory.ProtoReflect.Descriptor instead.
 func (*SyncDirectory) Descriptor() ([]byte, []int) {
-	return file_miosa_sandbox_v1_file_sync_proto_rawDescGZIP(), []int{6}
+	return file_miosa_sandbox_v1_file_sync_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *SyncDirectory) GetPath() string {
@@ -822,11 +920,190 @@ func (x *SyncDirectory) GetMode() uint32 {
 	return 0
 }
 
+// One of the entries that travel together.
+type SyncEntry struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Which entry this is. Required.
+	//
+	// Types that are valid to be assigned to Entry:
+	//
+	//	*SyncEntry_Link
+	//	*SyncEntry_File
+	//	*SyncEntry_Directory
+	//	*SyncEntry_Delete
+	Entry isSyncEntry_Entry `protobuf_oneof:"entry"`
+	// The whole content of `file`, at most 1 MiB. Empty when that is unchanged, and for
+	// everything else.
+	Data          []byte `protobuf:"bytes,5,opt,name=data,proto3" json:"data,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SyncEntry) Reset() {
+	*x = SyncEntry{}
+	mi := &file_miosa_sandbox_v1_file_sync_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SyncEntry) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SyncEntry) ProtoMessage() {}
+
+func (x *SyncEntry) ProtoReflect() protoreflect.Message {
+	mi := &file_miosa_sandbox_v1_file_sync_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SyncEntry.ProtoReflect.Descriptor instead.
+func (*SyncEntry) Descriptor() ([]byte, []int) {
+	return file_miosa_sandbox_v1_file_sync_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *SyncEntry) GetEntry() isSyncEntry_Entry {
+	if x != nil {
+		return x.Entry
+	}
+	return nil
+}
+
+func (x *SyncEntry) GetLink() *SyncLink {
+	if x != nil {
+		if x, ok := x.Entry.(*SyncEntry_Link); ok {
+			return x.Link
+		}
+	}
+	return nil
+}
+
+func (x *SyncEntry) GetFile() *SyncFileHeader {
+	if x != nil {
+		if x, ok := x.Entry.(*SyncEntry_File); ok {
+			return x.File
+		}
+	}
+	return nil
+}
+
+func (x *SyncEntry) GetDirectory() *SyncDirectory {
+	if x != nil {
+		if x, ok := x.Entry.(*SyncEntry_Directory); ok {
+			return x.Directory
+		}
+	}
+	return nil
+}
+
+func (x *SyncEntry) GetDelete() *SyncDelete {
+	if x != nil {
+		if x, ok := x.Entry.(*SyncEntry_Delete); ok {
+			return x.Delete
+		}
+	}
+	return nil
+}
+
+func (x *SyncEntry) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+type isSyncEntry_Entry interface {
+	isSyncEntry_Entry()
+}
+
+type SyncEntry_Link struct {
+	// A symbolic link.
+	Link *SyncLink `protobuf:"bytes,1,opt,name=link,proto3,oneof"`
+}
+
+type SyncEntry_File struct {
+	// A file.
+	File *SyncFileHeader `protobuf:"bytes,2,opt,name=file,proto3,oneof"`
+}
+
+type SyncEntry_Directory struct {
+	// A folder.
+	Directory *SyncDirectory `protobuf:"bytes,3,opt,name=directory,proto3,oneof"`
+}
+
+type SyncEntry_Delete struct {
+	// Something to delete.
+	Delete *SyncDelete `protobuf:"bytes,4,opt,name=delete,proto3,oneof"`
+}
+
+func (*SyncEntry_Link) isSyncEntry_Entry() {}
+
+func (*SyncEntry_File) isSyncEntry_Entry() {}
+
+func (*SyncEntry_Directory) isSyncEntry_Entry() {}
+
+func (*SyncEntry_Delete) isSyncEntry_Entry() {}
+
+// Entries that travel in one message: of many small ones most of the time goes into
+// the messages.
+type SyncEntries struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The entries, in the order of the stream. Required: 1 to 1,000.
+	Entries       []*SyncEntry `protobuf:"bytes,1,rep,name=entries,proto3" json:"entries,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SyncEntries) Reset() {
+	*x = SyncEntries{}
+	mi := &file_miosa_sandbox_v1_file_sync_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SyncEntries) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SyncEntries) ProtoMessage() {}
+
+func (x *SyncEntries) ProtoReflect() protoreflect.Message {
+	mi := &file_miosa_sandbox_v1_file_sync_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SyncEntries.ProtoReflect.Descriptor instead.
+func (*SyncEntries) Descriptor() ([]byte, []int) {
+	return file_miosa_sandbox_v1_file_sync_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *SyncEntries) GetEntries() []*SyncEntry {
+	if x != nil {
+		return x.Entries
+	}
+	return nil
+}
+
 // One part of a sync.
 //
 // The order is the header; then links, folders and files in any order, each file
-// followed at once by its data; then deletes. A path is named once, except that one
-// that is written may also be deleted. Nothing is changed in the root before the
+// followed at once by its data; then deletes. Any run of them may travel together as
+// `entries`. A path is named once, except that one that is written may also be
+// deleted. Nothing is changed in the root before the
 // last message has arrived and every file has been verified; then files are
 // replaced one by one, each all or nothing, and deletes come last.
 type SyncFilesRequest struct {
@@ -841,6 +1118,7 @@ type SyncFilesRequest struct {
 	//	*SyncFilesRequest_Data
 	//	*SyncFilesRequest_Delete
 	//	*SyncFilesRequest_Directory
+	//	*SyncFilesRequest_Entries
 	Part          isSyncFilesRequest_Part `protobuf_oneof:"part"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -848,7 +1126,7 @@ type SyncFilesRequest struct {
 
 func (x *SyncFilesRequest) Reset() {
 	*x = SyncFilesRequest{}
-	mi := &file_miosa_sandbox_v1_file_sync_proto_msgTypes[7]
+	mi := &file_miosa_sandbox_v1_file_sync_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -860,7 +1138,7 @@ func (x *SyncFilesRequest) String() string {
 func (*SyncFilesRequest) ProtoMessage() {}
 
 func (x *SyncFilesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_miosa_sandbox_v1_file_sync_proto_msgTypes[7]
+	mi := &file_miosa_sandbox_v1_file_sync_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -873,7 +1151,7 @@ func (x *SyncFilesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncFilesRequest.ProtoReflect.Descriptor instead.
 func (*SyncFilesRequest) Descriptor() ([]byte, []int) {
-	return file_miosa_sandbox_v1_file_sync_proto_rawDescGZIP(), []int{7}
+	return file_miosa_sandbox_v1_file_sync_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *SyncFilesRequest) GetPart() isSyncFilesRequest_Part {
@@ -937,6 +1215,15 @@ func (x *SyncFilesRequest) GetDirectory() *SyncDirectory {
 	return nil
 }
 
+func (x *SyncFilesRequest) GetEntries() *SyncEntries {
+	if x != nil {
+		if x, ok := x.Part.(*SyncFilesRequest_Entries); ok {
+			return x.Entries
+		}
+	}
+	return nil
+}
+
 type isSyncFilesRequest_Part interface {
 	isSyncFilesRequest_Part()
 }
@@ -971,6 +1258,11 @@ type SyncFilesRequest_Directory struct {
 	Directory *SyncDirectory `protobuf:"bytes,6,opt,name=directory,proto3,oneof"`
 }
 
+type SyncFilesRequest_Entries struct {
+	// Some of these at once, files with their data.
+	Entries *SyncEntries `protobuf:"bytes,7,opt,name=entries,proto3,oneof"`
+}
+
 func (*SyncFilesRequest_Header) isSyncFilesRequest_Part() {}
 
 func (*SyncFilesRequest_Link) isSyncFilesRequest_Part() {}
@@ -982,6 +1274,8 @@ func (*SyncFilesRequest_Data) isSyncFilesRequest_Part() {}
 func (*SyncFilesRequest_Delete) isSyncFilesRequest_Part() {}
 
 func (*SyncFilesRequest_Directory) isSyncFilesRequest_Part() {}
+
+func (*SyncFilesRequest_Entries) isSyncFilesRequest_Part() {}
 
 // A path that a sync changed.
 type PathChange struct {
@@ -996,7 +1290,7 @@ type PathChange struct {
 
 func (x *PathChange) Reset() {
 	*x = PathChange{}
-	mi := &file_miosa_sandbox_v1_file_sync_proto_msgTypes[8]
+	mi := &file_miosa_sandbox_v1_file_sync_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1008,7 +1302,7 @@ func (x *PathChange) String() string {
 func (*PathChange) ProtoMessage() {}
 
 func (x *PathChange) ProtoReflect() protoreflect.Message {
-	mi := &file_miosa_sandbox_v1_file_sync_proto_msgTypes[8]
+	mi := &file_miosa_sandbox_v1_file_sync_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1021,7 +1315,7 @@ func (x *PathChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PathChange.ProtoReflect.Descriptor instead.
 func (*PathChange) Descriptor() ([]byte, []int) {
-	return file_miosa_sandbox_v1_file_sync_proto_rawDescGZIP(), []int{8}
+	return file_miosa_sandbox_v1_file_sync_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *PathChange) GetPath() string {
@@ -1074,9 +1368,10 @@ type SyncFilesResponse struct {
 	//   - of a folder: `dMODE ./PATH`;
 	//   - of a link: `l ./PATH//TARGET`.
 	RootDigest []byte `protobuf:"bytes,12,opt,name=root_digest,json=rootDigest,proto3" json:"root_digest,omitempty"`
-	// What became of the reload action. Unset when it did not run.
+	// What became of the reload action. Unset when there was none, or nothing had
+	// changed.
 	Reload *ReloadResult `protobuf:"bytes,13,opt,name=reload,proto3" json:"reload,omitempty"`
-	// Whether something listens on the preview port.
+	// Whether something listens on the preview port, after the reload and the wait.
 	PreviewState PreviewState `protobuf:"varint,14,opt,name=preview_state,json=previewState,proto3,enum=miosa.sandbox.v1.PreviewState" json:"preview_state,omitempty"`
 	// The user that owns what was written.
 	User string `protobuf:"bytes,15,opt,name=user,proto3" json:"user,omitempty"`
@@ -1088,7 +1383,7 @@ type SyncFilesResponse struct {
 
 func (x *SyncFilesResponse) Reset() {
 	*x = SyncFilesResponse{}
-	mi := &file_miosa_sandbox_v1_file_sync_proto_msgTypes[9]
+	mi := &file_miosa_sandbox_v1_file_sync_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1100,7 +1395,7 @@ func (x *SyncFilesResponse) String() string {
 func (*SyncFilesResponse) ProtoMessage() {}
 
 func (x *SyncFilesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_miosa_sandbox_v1_file_sync_proto_msgTypes[9]
+	mi := &file_miosa_sandbox_v1_file_sync_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1113,7 +1408,7 @@ func (x *SyncFilesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncFilesResponse.ProtoReflect.Descriptor instead.
 func (*SyncFilesResponse) Descriptor() ([]byte, []int) {
-	return file_miosa_sandbox_v1_file_sync_proto_rawDescGZIP(), []int{9}
+	return file_miosa_sandbox_v1_file_sync_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *SyncFilesResponse) GetSyncId() string {
@@ -1232,19 +1527,25 @@ var File_miosa_sandbox_v1_file_sync_proto protoreflect.FileDescriptor
 
 const file_miosa_sandbox_v1_file_sync_proto_rawDesc = "" +
 	"\n" +
-	" miosa/sandbox/v1/file_sync.proto\x12\x10miosa.sandbox.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1emiosa/sandbox/v1/outcome.proto\x1a\x1dmiosa/sandbox/v1/policy.proto\x1a\x1emiosa/sandbox/v1/preview.proto\x1a\x1emiosa/sandbox/v1/program.proto\"\xfc\x03\n" +
-	"\fReloadAction\x12;\n" +
-	"\aprogram\x18\x01 \x01(\v2\x19.miosa.sandbox.v1.ProgramB\x06\xbaH\x03\xc8\x01\x01R\aprogram\x12D\n" +
+	" miosa/sandbox/v1/file_sync.proto\x12\x10miosa.sandbox.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#miosa/sandbox/v1/error_reason.proto\x1a\x1emiosa/sandbox/v1/outcome.proto\x1a\x1dmiosa/sandbox/v1/policy.proto\x1a\x1emiosa/sandbox/v1/preview.proto\x1a\x1emiosa/sandbox/v1/program.proto\"\xa1\x02\n" +
+	"\fReloadSignal\x12A\n" +
+	"\aexec_id\x18\x01 \x01(\tB(\xbaH%r#2!^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$R\x06execId\x12\xcd\x01\n" +
+	"\x06signal\x18\x02 \x01(\tB\xb4\x01\xbaH\xb0\x01r\xad\x01R\x03HUPR\x03INTR\x04QUITR\x03ILLR\x04TRAPR\x04ABRTR\x03BUSR\x03FPER\x04KILLR\x04USR1R\x04SEGVR\x04USR2R\x04PIPER\x04ALRMR\x04TERMR\x04CHLDR\x04CONTR\x04STOPR\x04TSTPR\x04TTINR\x04TTOUR\x03URGR\x04XCPUR\x04XFSZR\x06VTALRMR\x04PROFR\x05WINCHR\x02IOR\x03PWRR\x03SYSR\x06signal\"\xec\x06\n" +
+	"\fReloadAction\x123\n" +
+	"\aprogram\x18\x01 \x01(\v2\x19.miosa.sandbox.v1.ProgramR\aprogram\x12D\n" +
 	"\aexec_id\x18\x02 \x01(\tB+\xbaH(\xd8\x01\x01r#2!^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$R\x06execId\x12\x1e\n" +
 	"\x03cwd\x18\x03 \x01(\tB\f\xbaH\tr\a(\x80 \xba\x01\x01\x00R\x03cwd\x12w\n" +
 	"\x03env\x18\x04 \x03(\v2'.miosa.sandbox.v1.ReloadAction.EnvEntryB<\xbaH6\x9a\x013\x10\x80\x02\"\"r 2\x1e^[A-Za-z_][A-Za-z0-9_]{0,127}$*\n" +
 	"r\b(\x80\x80\x02\xba\x01\x01\x00\x80\x01\x01R\x03env\x126\n" +
 	"\x04user\x18\x05 \x01(\tB\"\xbaH\x1f\xd8\x01\x01r\x1a2\x18^[a-z_][a-z0-9_-]{0,31}$R\x04user\x12H\n" +
 	"\atimeout\x18\x06 \x01(\v2\x19.google.protobuf.DurationB\x13\xbaH\x10\xaa\x01\r\"\x05\b\x80\x9a\x9e\x012\x04\x10\xc0\x84=R\atimeout\x12\x16\n" +
-	"\x06detach\x18\a \x01(\bR\x06detach\x1a6\n" +
+	"\x06detach\x18\a \x01(\bR\x06detach\x126\n" +
+	"\x06signal\x18\b \x01(\v2\x1e.miosa.sandbox.v1.ReloadSignalR\x06signal\x1a6\n" +
 	"\bEnvEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x8a\x03\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01:\xbd\x02\xbaH\xb9\x02\x1a`\n" +
+	"\x11program.or_signal\x12$either program or signal is required\x1a%has(this.program) != has(this.signal)\x1a\xd4\x01\n" +
+	"\fsignal.alone\x125a signal goes with no other field: nothing is started\x1a\x8c\x01!has(this.signal) || (this.exec_id == \"\" && this.cwd == \"\" && this.env.size() == 0 && this.user == \"\" && !has(this.timeout) && !this.detach)\"\x9d\x04\n" +
 	"\fReloadResult\x12\x17\n" +
 	"\aexec_id\x18\x01 \x01(\tR\x06execId\x12\x18\n" +
 	"\arunning\x18\x02 \x01(\bR\arunning\x12-\n" +
@@ -1255,10 +1556,16 @@ const file_miosa_sandbox_v1_file_sync_proto_rawDesc = "" +
 	"\voutput_tail\x18\a \x01(\fR\n" +
 	"outputTail\x125\n" +
 	"\bduration\x18\b \x01(\v2\x19.google.protobuf.DurationR\bduration\x129\n" +
-	"\averdict\x18\t \x01(\v2\x1f.miosa.sandbox.v1.PolicyVerdictR\averdictB\f\n" +
+	"\averdict\x18\t \x01(\v2\x1f.miosa.sandbox.v1.PolicyVerdictR\averdict\x127\n" +
+	"\arefusal\x18\n" +
+	" \x01(\x0e2\x1d.miosa.sandbox.v1.ErrorReasonR\arefusal\x12'\n" +
+	"\x0frefusal_message\x18\v \x01(\tR\x0erefusalMessage\x12!\n" +
+	"\tdelivered\x18\f \x01(\bH\x02R\tdelivered\x88\x01\x01B\f\n" +
 	"\n" +
 	"_exit_codeB\t\n" +
-	"\a_signal\"\xf8\x04\n" +
+	"\a_signalB\f\n" +
+	"\n" +
+	"_delivered\"\xf8\x04\n" +
 	"\x0fSyncFilesHeader\x12;\n" +
 	"\n" +
 	"sandbox_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9_-]{1,64}$R\tsandboxId\x12\"\n" +
@@ -1294,14 +1601,24 @@ const file_miosa_sandbox_v1_file_sync_proto_rawDesc = "" +
 	"\rSyncDirectory\x12\"\n" +
 	"\x04path\x18\x01 \x01(\tB\x0e\xbaH\vr\t\x10\x01(\x80 \xba\x01\x01\x00R\x04path\x12!\n" +
 	"\x04mode\x18\x02 \x01(\rB\b\xbaH\x05*\x03\x18\xff\x03H\x00R\x04mode\x88\x01\x01B\a\n" +
-	"\x05_mode\"\xe4\x02\n" +
+	"\x05_mode\"\x9d\x02\n" +
+	"\tSyncEntry\x120\n" +
+	"\x04link\x18\x01 \x01(\v2\x1a.miosa.sandbox.v1.SyncLinkH\x00R\x04link\x126\n" +
+	"\x04file\x18\x02 \x01(\v2 .miosa.sandbox.v1.SyncFileHeaderH\x00R\x04file\x12?\n" +
+	"\tdirectory\x18\x03 \x01(\v2\x1f.miosa.sandbox.v1.SyncDirectoryH\x00R\tdirectory\x126\n" +
+	"\x06delete\x18\x04 \x01(\v2\x1c.miosa.sandbox.v1.SyncDeleteH\x00R\x06delete\x12\x1d\n" +
+	"\x04data\x18\x05 \x01(\fB\t\xbaH\x06z\x04\x18\x80\x80@R\x04dataB\x0e\n" +
+	"\x05entry\x12\x05\xbaH\x02\b\x01\"Q\n" +
+	"\vSyncEntries\x12B\n" +
+	"\aentries\x18\x01 \x03(\v2\x1b.miosa.sandbox.v1.SyncEntryB\v\xbaH\b\x92\x01\x05\b\x01\x10\xe8\aR\aentries\"\x9f\x03\n" +
 	"\x10SyncFilesRequest\x12;\n" +
 	"\x06header\x18\x01 \x01(\v2!.miosa.sandbox.v1.SyncFilesHeaderH\x00R\x06header\x120\n" +
 	"\x04link\x18\x02 \x01(\v2\x1a.miosa.sandbox.v1.SyncLinkH\x00R\x04link\x126\n" +
 	"\x04file\x18\x03 \x01(\v2 .miosa.sandbox.v1.SyncFileHeaderH\x00R\x04file\x12!\n" +
 	"\x04data\x18\x04 \x01(\fB\v\xbaH\bz\x06\x10\x01\x18\x80\x80@H\x00R\x04data\x126\n" +
 	"\x06delete\x18\x05 \x01(\v2\x1c.miosa.sandbox.v1.SyncDeleteH\x00R\x06delete\x12?\n" +
-	"\tdirectory\x18\x06 \x01(\v2\x1f.miosa.sandbox.v1.SyncDirectoryH\x00R\tdirectoryB\r\n" +
+	"\tdirectory\x18\x06 \x01(\v2\x1f.miosa.sandbox.v1.SyncDirectoryH\x00R\tdirectory\x129\n" +
+	"\aentries\x18\a \x01(\v2\x1d.miosa.sandbox.v1.SyncEntriesH\x00R\aentriesB\r\n" +
 	"\x04part\x12\x05\xbaH\x02\b\x01\"R\n" +
 	"\n" +
 	"PathChange\x12\x12\n" +
@@ -1355,59 +1672,71 @@ func file_miosa_sandbox_v1_file_sync_proto_rawDescGZIP() []byte {
 }
 
 var file_miosa_sandbox_v1_file_sync_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_miosa_sandbox_v1_file_sync_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_miosa_sandbox_v1_file_sync_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_miosa_sandbox_v1_file_sync_proto_goTypes = []any{
 	(SyncMode)(0),                 // 0: miosa.sandbox.v1.SyncMode
 	(SyncVerify)(0),               // 1: miosa.sandbox.v1.SyncVerify
 	(ChangeKind)(0),               // 2: miosa.sandbox.v1.ChangeKind
-	(*ReloadAction)(nil),          // 3: miosa.sandbox.v1.ReloadAction
-	(*ReloadResult)(nil),          // 4: miosa.sandbox.v1.ReloadResult
-	(*SyncFilesHeader)(nil),       // 5: miosa.sandbox.v1.SyncFilesHeader
-	(*SyncLink)(nil),              // 6: miosa.sandbox.v1.SyncLink
-	(*SyncFileHeader)(nil),        // 7: miosa.sandbox.v1.SyncFileHeader
-	(*SyncDelete)(nil),            // 8: miosa.sandbox.v1.SyncDelete
-	(*SyncDirectory)(nil),         // 9: miosa.sandbox.v1.SyncDirectory
-	(*SyncFilesRequest)(nil),      // 10: miosa.sandbox.v1.SyncFilesRequest
-	(*PathChange)(nil),            // 11: miosa.sandbox.v1.PathChange
-	(*SyncFilesResponse)(nil),     // 12: miosa.sandbox.v1.SyncFilesResponse
-	nil,                           // 13: miosa.sandbox.v1.ReloadAction.EnvEntry
-	(*Program)(nil),               // 14: miosa.sandbox.v1.Program
-	(*durationpb.Duration)(nil),   // 15: google.protobuf.Duration
-	(Cause)(0),                    // 16: miosa.sandbox.v1.Cause
-	(Fault)(0),                    // 17: miosa.sandbox.v1.Fault
-	(*PolicyVerdict)(nil),         // 18: miosa.sandbox.v1.PolicyVerdict
-	(*timestamppb.Timestamp)(nil), // 19: google.protobuf.Timestamp
-	(PreviewState)(0),             // 20: miosa.sandbox.v1.PreviewState
-	(*PhaseTiming)(nil),           // 21: miosa.sandbox.v1.PhaseTiming
+	(*ReloadSignal)(nil),          // 3: miosa.sandbox.v1.ReloadSignal
+	(*ReloadAction)(nil),          // 4: miosa.sandbox.v1.ReloadAction
+	(*ReloadResult)(nil),          // 5: miosa.sandbox.v1.ReloadResult
+	(*SyncFilesHeader)(nil),       // 6: miosa.sandbox.v1.SyncFilesHeader
+	(*SyncLink)(nil),              // 7: miosa.sandbox.v1.SyncLink
+	(*SyncFileHeader)(nil),        // 8: miosa.sandbox.v1.SyncFileHeader
+	(*SyncDelete)(nil),            // 9: miosa.sandbox.v1.SyncDelete
+	(*SyncDirectory)(nil),         // 10: miosa.sandbox.v1.SyncDirectory
+	(*SyncEntry)(nil),             // 11: miosa.sandbox.v1.SyncEntry
+	(*SyncEntries)(nil),           // 12: miosa.sandbox.v1.SyncEntries
+	(*SyncFilesRequest)(nil),      // 13: miosa.sandbox.v1.SyncFilesRequest
+	(*PathChange)(nil),            // 14: miosa.sandbox.v1.PathChange
+	(*SyncFilesResponse)(nil),     // 15: miosa.sandbox.v1.SyncFilesResponse
+	nil,                           // 16: miosa.sandbox.v1.ReloadAction.EnvEntry
+	(*Program)(nil),               // 17: miosa.sandbox.v1.Program
+	(*durationpb.Duration)(nil),   // 18: google.protobuf.Duration
+	(Cause)(0),                    // 19: miosa.sandbox.v1.Cause
+	(Fault)(0),                    // 20: miosa.sandbox.v1.Fault
+	(*PolicyVerdict)(nil),         // 21: miosa.sandbox.v1.PolicyVerdict
+	(ErrorReason)(0),              // 22: miosa.sandbox.v1.ErrorReason
+	(*timestamppb.Timestamp)(nil), // 23: google.protobuf.Timestamp
+	(PreviewState)(0),             // 24: miosa.sandbox.v1.PreviewState
+	(*PhaseTiming)(nil),           // 25: miosa.sandbox.v1.PhaseTiming
 }
 var file_miosa_sandbox_v1_file_sync_proto_depIdxs = []int32{
-	14, // 0: miosa.sandbox.v1.ReloadAction.program:type_name -> miosa.sandbox.v1.Program
-	13, // 1: miosa.sandbox.v1.ReloadAction.env:type_name -> miosa.sandbox.v1.ReloadAction.EnvEntry
-	15, // 2: miosa.sandbox.v1.ReloadAction.timeout:type_name -> google.protobuf.Duration
-	16, // 3: miosa.sandbox.v1.ReloadResult.cause:type_name -> miosa.sandbox.v1.Cause
-	17, // 4: miosa.sandbox.v1.ReloadResult.fault:type_name -> miosa.sandbox.v1.Fault
-	15, // 5: miosa.sandbox.v1.ReloadResult.duration:type_name -> google.protobuf.Duration
-	18, // 6: miosa.sandbox.v1.ReloadResult.verdict:type_name -> miosa.sandbox.v1.PolicyVerdict
-	0,  // 7: miosa.sandbox.v1.SyncFilesHeader.mode:type_name -> miosa.sandbox.v1.SyncMode
-	3,  // 8: miosa.sandbox.v1.SyncFilesHeader.reload:type_name -> miosa.sandbox.v1.ReloadAction
-	1,  // 9: miosa.sandbox.v1.SyncFilesHeader.verify:type_name -> miosa.sandbox.v1.SyncVerify
-	15, // 10: miosa.sandbox.v1.SyncFilesHeader.preview_wait:type_name -> google.protobuf.Duration
-	19, // 11: miosa.sandbox.v1.SyncFileHeader.modify_time:type_name -> google.protobuf.Timestamp
-	5,  // 12: miosa.sandbox.v1.SyncFilesRequest.header:type_name -> miosa.sandbox.v1.SyncFilesHeader
-	6,  // 13: miosa.sandbox.v1.SyncFilesRequest.link:type_name -> miosa.sandbox.v1.SyncLink
-	7,  // 14: miosa.sandbox.v1.SyncFilesRequest.file:type_name -> miosa.sandbox.v1.SyncFileHeader
-	8,  // 15: miosa.sandbox.v1.SyncFilesRequest.delete:type_name -> miosa.sandbox.v1.SyncDelete
-	9,  // 16: miosa.sandbox.v1.SyncFilesRequest.directory:type_name -> miosa.sandbox.v1.SyncDirectory
-	2,  // 17: miosa.sandbox.v1.PathChange.kind:type_name -> miosa.sandbox.v1.ChangeKind
-	11, // 18: miosa.sandbox.v1.SyncFilesResponse.changes:type_name -> miosa.sandbox.v1.PathChange
-	4,  // 19: miosa.sandbox.v1.SyncFilesResponse.reload:type_name -> miosa.sandbox.v1.ReloadResult
-	20, // 20: miosa.sandbox.v1.SyncFilesResponse.preview_state:type_name -> miosa.sandbox.v1.PreviewState
-	21, // 21: miosa.sandbox.v1.SyncFilesResponse.timings:type_name -> miosa.sandbox.v1.PhaseTiming
-	22, // [22:22] is the sub-list for method output_type
-	22, // [22:22] is the sub-list for method input_type
-	22, // [22:22] is the sub-list for extension type_name
-	22, // [22:22] is the sub-list for extension extendee
-	0,  // [0:22] is the sub-list for field type_name
+	17, // 0: miosa.sandbox.v1.ReloadAction.program:type_name -> miosa.sandbox.v1.Program
+	16, // 1: miosa.sandbox.v1.ReloadAction.env:type_name -> miosa.sandbox.v1.ReloadAction.EnvEntry
+	18, // 2: miosa.sandbox.v1.ReloadAction.timeout:type_name -> google.protobuf.Duration
+	3,  // 3: miosa.sandbox.v1.ReloadAction.signal:type_name -> miosa.sandbox.v1.ReloadSignal
+	19, // 4: miosa.sandbox.v1.ReloadResult.cause:type_name -> miosa.sandbox.v1.Cause
+	20, // 5: miosa.sandbox.v1.ReloadResult.fault:type_name -> miosa.sandbox.v1.Fault
+	18, // 6: miosa.sandbox.v1.ReloadResult.duration:type_name -> google.protobuf.Duration
+	21, // 7: miosa.sandbox.v1.ReloadResult.verdict:type_name -> miosa.sandbox.v1.PolicyVerdict
+	22, // 8: miosa.sandbox.v1.ReloadResult.refusal:type_name -> miosa.sandbox.v1.ErrorReason
+	0,  // 9: miosa.sandbox.v1.SyncFilesHeader.mode:type_name -> miosa.sandbox.v1.SyncMode
+	4,  // 10: miosa.sandbox.v1.SyncFilesHeader.reload:type_name -> miosa.sandbox.v1.ReloadAction
+	1,  // 11: miosa.sandbox.v1.SyncFilesHeader.verify:type_name -> miosa.sandbox.v1.SyncVerify
+	18, // 12: miosa.sandbox.v1.SyncFilesHeader.preview_wait:type_name -> google.protobuf.Duration
+	23, // 13: miosa.sandbox.v1.SyncFileHeader.modify_time:type_name -> google.protobuf.Timestamp
+	7,  // 14: miosa.sandbox.v1.SyncEntry.link:type_name -> miosa.sandbox.v1.SyncLink
+	8,  // 15: miosa.sandbox.v1.SyncEntry.file:type_name -> miosa.sandbox.v1.SyncFileHeader
+	10, // 16: miosa.sandbox.v1.SyncEntry.directory:type_name -> miosa.sandbox.v1.SyncDirectory
+	9,  // 17: miosa.sandbox.v1.SyncEntry.delete:type_name -> miosa.sandbox.v1.SyncDelete
+	11, // 18: miosa.sandbox.v1.SyncEntries.entries:type_name -> miosa.sandbox.v1.SyncEntry
+	6,  // 19: miosa.sandbox.v1.SyncFilesRequest.header:type_name -> miosa.sandbox.v1.SyncFilesHeader
+	7,  // 20: miosa.sandbox.v1.SyncFilesRequest.link:type_name -> miosa.sandbox.v1.SyncLink
+	8,  // 21: miosa.sandbox.v1.SyncFilesRequest.file:type_name -> miosa.sandbox.v1.SyncFileHeader
+	9,  // 22: miosa.sandbox.v1.SyncFilesRequest.delete:type_name -> miosa.sandbox.v1.SyncDelete
+	10, // 23: miosa.sandbox.v1.SyncFilesRequest.directory:type_name -> miosa.sandbox.v1.SyncDirectory
+	12, // 24: miosa.sandbox.v1.SyncFilesRequest.entries:type_name -> miosa.sandbox.v1.SyncEntries
+	2,  // 25: miosa.sandbox.v1.PathChange.kind:type_name -> miosa.sandbox.v1.ChangeKind
+	14, // 26: miosa.sandbox.v1.SyncFilesResponse.changes:type_name -> miosa.sandbox.v1.PathChange
+	5,  // 27: miosa.sandbox.v1.SyncFilesResponse.reload:type_name -> miosa.sandbox.v1.ReloadResult
+	24, // 28: miosa.sandbox.v1.SyncFilesResponse.preview_state:type_name -> miosa.sandbox.v1.PreviewState
+	25, // 29: miosa.sandbox.v1.SyncFilesResponse.timings:type_name -> miosa.sandbox.v1.PhaseTiming
+	30, // [30:30] is the sub-list for method output_type
+	30, // [30:30] is the sub-list for method input_type
+	30, // [30:30] is the sub-list for extension type_name
+	30, // [30:30] is the sub-list for extension extendee
+	0,  // [0:30] is the sub-list for field type_name
 }
 
 func init() { file_miosa_sandbox_v1_file_sync_proto_init() }
@@ -1415,21 +1744,29 @@ func file_miosa_sandbox_v1_file_sync_proto_init() {
 	if File_miosa_sandbox_v1_file_sync_proto != nil {
 		return
 	}
+	file_miosa_sandbox_v1_error_reason_proto_init()
 	file_miosa_sandbox_v1_outcome_proto_init()
 	file_miosa_sandbox_v1_policy_proto_init()
 	file_miosa_sandbox_v1_preview_proto_init()
 	file_miosa_sandbox_v1_program_proto_init()
-	file_miosa_sandbox_v1_file_sync_proto_msgTypes[1].OneofWrappers = []any{}
 	file_miosa_sandbox_v1_file_sync_proto_msgTypes[2].OneofWrappers = []any{}
-	file_miosa_sandbox_v1_file_sync_proto_msgTypes[4].OneofWrappers = []any{}
-	file_miosa_sandbox_v1_file_sync_proto_msgTypes[6].OneofWrappers = []any{}
-	file_miosa_sandbox_v1_file_sync_proto_msgTypes[7].OneofWrappers = []any{
+	file_miosa_sandbox_v1_file_sync_proto_msgTypes[3].OneofWrappers = []any{}
+	file_miosa_sandbox_v1_file_sync_proto_msgTypes[5].OneofWrappers = []any{}
+	file_miosa_sandbox_v1_file_sync_proto_msgTypes[7].OneofWrappers = []any{}
+	file_miosa_sandbox_v1_file_sync_proto_msgTypes[8].OneofWrappers = []any{
+		(*SyncEntry_Link)(nil),
+		(*SyncEntry_File)(nil),
+		(*SyncEntry_Directory)(nil),
+		(*SyncEntry_Delete)(nil),
+	}
+	file_miosa_sandbox_v1_file_sync_proto_msgTypes[10].OneofWrappers = []any{
 		(*SyncFilesRequest_Header)(nil),
 		(*SyncFilesRequest_Link)(nil),
 		(*SyncFilesRequest_File)(nil),
 		(*SyncFilesRequest_Data)(nil),
 		(*SyncFilesRequest_Delete)(nil),
 		(*SyncFilesRequest_Directory)(nil),
+		(*SyncFilesRequest_Entries)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1437,7 +1774,7 @@ func file_miosa_sandbox_v1_file_sync_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_miosa_sandbox_v1_file_sync_proto_rawDesc), len(file_miosa_sandbox_v1_file_sync_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   11,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -197,7 +197,7 @@ type Preview struct {
 	Port uint32 `protobuf:"varint,1,opt,name=port,proto3" json:"port,omitempty"`
 	// Who may open it.
 	Access PreviewAccess `protobuf:"varint,2,opt,name=access,proto3,enum=miosa.sandbox.v1.PreviewAccess" json:"access,omitempty"`
-	// The address to open, for browsers and programs.
+	// The address to open, for browsers and programs, its scheme `http` or `https`.
 	Url string `protobuf:"bytes,3,opt,name=url,proto3" json:"url,omitempty"`
 	// The headers that every request to `url` has to carry, the secret one among
 	// them; empty when none are needed. Left out by List.
@@ -356,7 +356,11 @@ type GetPreviewResponse struct {
 	Preview *Preview `protobuf:"bytes,1,opt,name=preview,proto3" json:"preview,omitempty"`
 	// Whether something listens, at the moment of the answer. Not listening after
 	// `wait` is an answer, not an error.
-	PreviewState  PreviewState `protobuf:"varint,2,opt,name=preview_state,json=previewState,proto3,enum=miosa.sandbox.v1.PreviewState" json:"preview_state,omitempty"`
+	PreviewState PreviewState `protobuf:"varint,2,opt,name=preview_state,json=previewState,proto3,enum=miosa.sandbox.v1.PreviewState" json:"preview_state,omitempty"`
+	// The status with which the app answered `GET /` over HTTP, 502 included. Unset
+	// when nothing listens, and when what listens gave no HTTP answer within 2 s: it
+	// is slow, or speaks another protocol.
+	HttpStatus    *uint32 `protobuf:"varint,3,opt,name=http_status,json=httpStatus,proto3,oneof" json:"http_status,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -405,6 +409,13 @@ func (x *GetPreviewResponse) GetPreviewState() PreviewState {
 	return PreviewState_PREVIEW_STATE_UNSPECIFIED
 }
 
+func (x *GetPreviewResponse) GetHttpStatus() uint32 {
+	if x != nil && x.HttpStatus != nil {
+		return *x.HttpStatus
+	}
+	return 0
+}
+
 var File_miosa_sandbox_v1_preview_proto protoreflect.FileDescriptor
 
 const file_miosa_sandbox_v1_preview_proto_rawDesc = "" +
@@ -434,10 +445,13 @@ const file_miosa_sandbox_v1_preview_proto_rawDesc = "" +
 	"\x04port\x18\x02 \x01(\rB\v\xbaH\b*\x06\x18\xff\xff\x03(\x01H\x00R\x04port\x88\x01\x01\x12<\n" +
 	"\x04wait\x18\x03 \x01(\v2\x19.google.protobuf.DurationB\r\xbaH\n" +
 	"\xaa\x01\a\"\x03\b\xd8\x042\x00R\x04waitB\a\n" +
-	"\x05_port\"\x8e\x01\n" +
+	"\x05_port\"\xc4\x01\n" +
 	"\x12GetPreviewResponse\x123\n" +
 	"\apreview\x18\x01 \x01(\v2\x19.miosa.sandbox.v1.PreviewR\apreview\x12C\n" +
-	"\rpreview_state\x18\x02 \x01(\x0e2\x1e.miosa.sandbox.v1.PreviewStateR\fpreviewState*d\n" +
+	"\rpreview_state\x18\x02 \x01(\x0e2\x1e.miosa.sandbox.v1.PreviewStateR\fpreviewState\x12$\n" +
+	"\vhttp_status\x18\x03 \x01(\rH\x00R\n" +
+	"httpStatus\x88\x01\x01B\x0e\n" +
+	"\f_http_status*d\n" +
 	"\rPreviewAccess\x12\x1e\n" +
 	"\x1aPREVIEW_ACCESS_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15PREVIEW_ACCESS_PUBLIC\x10\x01\x12\x18\n" +
@@ -495,6 +509,7 @@ func file_miosa_sandbox_v1_preview_proto_init() {
 	}
 	file_miosa_sandbox_v1_preview_proto_msgTypes[0].OneofWrappers = []any{}
 	file_miosa_sandbox_v1_preview_proto_msgTypes[2].OneofWrappers = []any{}
+	file_miosa_sandbox_v1_preview_proto_msgTypes[3].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

@@ -320,7 +320,8 @@ type SandboxServiceClient interface {
 	// * `POLICY_DENIED`: change the reload action; nothing was written.
 	// * `LANGUAGE_NOT_SUPPORTED`: change the reload action; nothing was written.
 	// * `EXEC_ID_REUSED`: take a new id for the reload action.
-	// * `TOO_MANY_EXECS`: wait for an exec to end.
+	// * `EXEC_NOT_FOUND`: the reload signal's exec; nothing was changed.
+	// * `TOO_MANY_EXECS`: wait for an exec to end; nothing was changed.
 	// * `VERIFY_FAILED`: repeat; when it happens again, give the sandbox up.
 	// * `OUTCOME_UNKNOWN`: repeat with the same `sync_id`, or plan anew.
 	SyncFiles(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[SyncFilesRequest, SyncFilesResponse], error)
@@ -1035,7 +1036,8 @@ type SandboxServiceServer interface {
 	// * `POLICY_DENIED`: change the reload action; nothing was written.
 	// * `LANGUAGE_NOT_SUPPORTED`: change the reload action; nothing was written.
 	// * `EXEC_ID_REUSED`: take a new id for the reload action.
-	// * `TOO_MANY_EXECS`: wait for an exec to end.
+	// * `EXEC_NOT_FOUND`: the reload signal's exec; nothing was changed.
+	// * `TOO_MANY_EXECS`: wait for an exec to end; nothing was changed.
 	// * `VERIFY_FAILED`: repeat; when it happens again, give the sandbox up.
 	// * `OUTCOME_UNKNOWN`: repeat with the same `sync_id`, or plan anew.
 	SyncFiles(grpc.ClientStreamingServer[SyncFilesRequest, SyncFilesResponse]) error

@@ -41,24 +41,25 @@ class Excludes:
 
     Args:
         patterns: As the caller wrote them.
+        field: The request's field that they come from, for errors.
 
     Raises:
         InvalidRequestError: A pattern cannot be understood, or is a negation.
     """
 
-    def __init__(self, patterns: Sequence[str]) -> None:
+    def __init__(self, patterns: Sequence[str], field: str = "header.excludes") -> None:
         if len(patterns) > PATTERNS_MAX:
-            raise InvalidRequestError.of("header.excludes", f"has more than {PATTERNS_MAX} entries")
+            raise InvalidRequestError.of(field, f"has more than {PATTERNS_MAX} entries")
         anything: list[bytes] = []
         folders: list[bytes] = []
         for index, pattern in enumerate(patterns):
-            _translate(pattern, f"header.excludes[{index}]", anything, folders)
+            _translate(pattern, f"{field}[{index}]", anything, folders)
         self.anything = b"|".join(anything)
         """Matches `./` and the path of what is excluded, whatever it is. Empty: nothing is."""
         self.folders = b"|".join(folders)
         """Matches `./` and the path of folders that are excluded. Empty: none are."""
         if max(len(self.anything), len(self.folders)) > EXPRESSION_BYTES_MAX:
-            raise InvalidRequestError.of("header.excludes", "is too long in all; use `*`, or less")
+            raise InvalidRequestError.of(field, "is too long in all; use `*`, or less")
         self._anything = _compiled(self.anything)
         self._folders = _compiled(b"|".join(filter(None, (self.anything, self.folders))))
 
@@ -66,16 +67,17 @@ class Excludes:
         """Return whether a path is excluded, by itself or with a folder that it lies in."""
         if self._folders is None:
             return False
-        raw = b"./" + path.encode()
-        pattern = self._folders if folder else self._anything
-        if pattern is not None and pattern.fullmatch(raw):
+        if self.match_itself(path, folder=folder):
             return True
-        end = raw.rfind(b"/")
-        while end > 1:
-            if self._folders.fullmatch(raw, 0, end):
+        while path := path.rpartition("/")[0]:
+            if self.match_itself(path, folder=True):
                 return True
-            end = raw.rfind(b"/", 0, end)
         return False
+
+    def match_itself(self, path: str, *, folder: bool) -> bool:
+        """Return whether a path is excluded, whatever becomes of the folders it lies in."""
+        pattern = self._folders if folder else self._anything
+        return pattern is not None and pattern.fullmatch(b"./" + path.encode()) is not None
 
 
 def _compiled(expression: bytes) -> re.Pattern[bytes] | None:

@@ -71,6 +71,9 @@ class Packer:
 
     def _header(self, part: SyncFile | SyncLink | SyncDirectory | SyncDelete) -> bytes:
         match part:
+            case SyncFile(unchanged=True):
+                self._manifest.add_unchanged(part)
+                return b""
             case SyncFile():
                 mode, mtime_ns = self._manifest.begin_file(part)
                 self._file = _OpenFile(part, mode)

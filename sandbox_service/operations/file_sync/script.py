@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import importlib.resources
 from dataclasses import dataclass
 from datetime import timedelta
@@ -18,15 +19,22 @@ from sandbox_service.domain.errors import (
     RootDigestMismatchError,
     SandboxError,
     SandboxNotReadyError,
+    SyncIdReusedError,
     VerifyFailedError,
 )
-from sandbox_service.domain.files import RESERVED_NAME, SyncHeader
+from sandbox_service.domain.file_errors import ContentMissingError
+from sandbox_service.domain.files import RESERVED_NAME, PlanHeader, SyncHeader
 from sandbox_service.operations.commands import CommandResult
+from sandbox_service.operations.file_sync.excludes import Excludes
 
-_FILES: Final = ("tree.sh", "sync.sh")
-_END_FIELDS: Final = 3
+_SHARED: Final = ("tree.sh", "root.sh")
+_STORED: Final = b"=stored\0"
+_SECTIONS: Final = (b"=changes", b"=deleted", b"=phases", b"=end")
+_END_FIELDS: Final = 4
+_PORT: Final = {b"open": True, b"closed": False}
 _FAILED_FIELDS: Final = 3
 _BUSY_RETRY: Final = timedelta(seconds=1)
+_ESCAPED_AT_ONCE: Final = 20_000
 _NOTHING_CHANGED: Final = "Nothing was changed"
 
 
@@ -35,20 +43,54 @@ class Applied:
     """What the script reports of a sync that was applied.
 
     Attributes:
+        content_bytes: As `Asked` has it; of a stored receipt, as the first call had.
+        uploading: Likewise.
         root: Absolute, without links.
         added: Paths of files, links and folders that were sent.
         modified: Likewise.
         deleted: Paths of whatever is gone.
         root_digest: 32 bytes.
         user: The name of the user that the script ran as, or its id.
+        phases: Names, and how long each took.
+        listening: Whether a program listened on the preview's port. None: not known.
+        stored: It is the receipt of an earlier sync of the same id.
+        reload_result: What was kept of that one's reload action. Empty: nothing.
     """
 
+    content_bytes: int
+    uploading: timedelta
     root: str
     added: tuple[str, ...]
     modified: tuple[str, ...]
     deleted: tuple[str, ...]
     root_digest: bytes
     user: str
+    phases: tuple[tuple[str, timedelta], ...]
+    listening: bool | None = None
+    stored: bool = False
+    reload_result: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a receipt is kept by.
+
+    Attributes:
+        sync_id: Of the sync. Empty: no receipt is kept.
+        digest: Of all that the sync asks for.
+        content_bytes: How many were sent; kept with the receipt.
+        uploading: How long that took; kept likewise.
+    """
+
+    sync_id: str
+    digest: str
+    content_bytes: int
+    uploading: timedelta
+
+
+def reload_path(sync_id: str) -> str:
+    """Return where the result of a sync's reload action is kept, relative to the home."""
+    return f"{RESERVED_NAME}/receipts/{_receipt_name(sync_id)}.reload"
 
 
 def archive_path(name: str) -> str:
@@ -57,7 +99,14 @@ def archive_path(name: str) -> str:
 
 
 def apply_argv(
-    header: SyncHeader, name: str, size: int, longest_path: str, *, may_change: bool
+    header: SyncHeader,
+    name: str,
+    size: int,
+    longest_path: str,
+    asked: Asked,
+    port: int,
+    *,
+    may_change: bool,
 ) -> tuple[str, ...]:
     """Return the command that applies the archive of a sync.
 
@@ -66,13 +115,15 @@ def apply_argv(
         name: Unique to this sync, and a file name.
         size: Bytes of the archive.
         longest_path: Of the paths that are written.
+        asked: What its receipt is kept by.
+        port: The preview's.
         may_change: False: it is refused if it would change anything.
     """
     expected = header.if_root_digest.hex() if header.if_root_digest is not None else ""
     return (
         "/bin/bash",
         "-c",
-        _script(),
+        _script("receipt.sh", "compare.sh", "report.sh", "sync.sh"),
         "sync",
         archive_path(name),
         header.root,
@@ -83,6 +134,33 @@ def apply_argv(
         str(size),
         longest_path,
         "change" if may_change else "keep",
+        _receipt_name(asked.sync_id),
+        asked.digest,
+        f"{asked.content_bytes} {round(asked.uploading.total_seconds() * 1e6)}",
+        str(port),
+    )
+
+
+def plan_argv(header: PlanHeader, name: str, excludes: Excludes) -> tuple[str, ...]:
+    """Return the command that describes the tree at a root.
+
+    Args:
+        header: Which root, and how it is looked at.
+        name: Unique to this plan, and a file name.
+        excludes: What is left out.
+    """
+    anything, folders = escaped(excludes.anything), escaped(excludes.folders)
+    return (
+        "/bin/bash",
+        "-c",
+        _script("plan.sh"),
+        "plan",
+        header.root,
+        header.verify.value,
+        name,
+        str(len(anything)),
+        *anything,
+        *folders,
     )
 
 
@@ -100,40 +178,52 @@ def discard_argv(name: str) -> tuple[str, ...]:
 
 
 def parse(
-    result: CommandResult, sandbox_id: str, root: str, refusal: SandboxError | None = None
+    result: CommandResult,
+    sandbox_id: str,
+    header: SyncHeader,
+    refusal: SandboxError | None = None,
 ) -> Applied:
     """Read the script's answer.
 
     Args:
         result: How the script ended.
         sandbox_id: For errors.
-        root: As the caller named it, for errors.
+        header: For errors.
         refusal: Why nothing may be changed, if so.
 
     Raises:
         SandboxError: The sync was refused or has failed; which says why.
     """
-    records = result.stdout.split(b"\0")
     if result.exit_code != 0:
-        raise _failure(records, result, sandbox_id, root, refusal)
+        error = failure(result, sandbox_id, header.root, refusal)
+        if isinstance(error, SyncIdReusedError):
+            error.metadata = {"sync_id": header.sync_id}
+        raise error
+    stored = result.stdout.startswith(_STORED)
+    note, *records = result.stdout.removeprefix(_STORED).split(b"\0")
     try:
-        changes_at, deleted_at, end_at = (
-            records.index(b"=changes"),
-            records.index(b"=deleted"),
-            records.index(b"=end"),
-        )
-        at, digest, user = records[end_at + 1 : end_at + 1 + _END_FIELDS]
+        changes_at, deleted_at, phases_at, end_at = map(records.index, _SECTIONS)
+        at, digest, user, port = records[end_at + 1 : end_at + 1 + _END_FIELDS]
         root_digest = bytes.fromhex(digest.decode())
+        phases = [text(it) for it in records[phases_at + 1 : end_at]]
+        took = [timedelta(microseconds=int(it)) for it in phases[1::2]]
+        content_bytes, uploading_us = map(int, note.split())
     except ValueError:
         raise BackendError("A sync's receipt cannot be read. Look before repeating it.") from None
-    changes = records[changes_at + 1 : deleted_at]
+    changes = sorted(records[changes_at + 1 : deleted_at])
     return Applied(
-        root=_text(at),
+        content_bytes=content_bytes,
+        uploading=timedelta(microseconds=uploading_us),
+        root=text(at),
         added=tuple(_path(path) for path in changes if not path.startswith(b"\t")),
         modified=tuple(_path(path[1:]) for path in changes if path.startswith(b"\t")),
-        deleted=tuple(_path(path) for path in records[deleted_at + 1 : end_at]),
+        deleted=tuple(_path(path) for path in records[deleted_at + 1 : phases_at]),
         root_digest=root_digest,
-        user=_text(user),
+        user=text(user),
+        phases=tuple(zip(phases[::2], took, strict=True)),
+        listening=None if stored else _PORT.get(port),
+        stored=stored,
+        reload_result=b"\0".join(records[end_at + 1 + _END_FIELDS :]),
     )
 
 
@@ -145,18 +235,22 @@ def disk_full(sandbox_id: str, root: str) -> DiskFullError:
     )
 
 
-def _failure(
-    records: list[bytes],
-    result: CommandResult,
-    sandbox_id: str,
-    root: str,
-    refusal: SandboxError | None,
+def failure(
+    result: CommandResult, sandbox_id: str, root: str, refusal: SandboxError | None = None
 ) -> SandboxError:
-    said = result.stderr
+    """Return why a script failed.
+
+    Args:
+        result: How it ended; not well.
+        sandbox_id: For the error.
+        root: As the caller named it.
+        refusal: Why nothing may be changed, if so.
+    """
+    said, records = result.stderr, result.stdout.split(b"\0")
     if any(words in said for words in (b"No space left on device", b"Disk quota exceeded")):
         return disk_full(sandbox_id, root)
     if records[0] == b"=failed" and len(records) > _FAILED_FIELDS:
-        word, detail, kind = map(_text, records[1 : 1 + _FAILED_FIELDS])
+        word, detail, kind = map(text, records[1 : 1 + _FAILED_FIELDS])
         if word == "would_change" and refusal is not None:
             return refusal
         if word in ("checksum", "unpack"):
@@ -164,6 +258,13 @@ def _failure(
                 "What arrived in the sandbox is not what was sent. "
                 f"{_NOTHING_CHANGED}; send the sync again.",
                 metadata={"sandbox_id": sandbox_id, "path": _of_record(detail) or root},
+            )
+        if word == "unchanged":
+            path = _of_record(detail)
+            return ContentMissingError(
+                f"{path!r} is named as unchanged, but the sandbox has another one, or none. "
+                f"{_NOTHING_CHANGED}; plan the sync anew, or send the file.",
+                metadata={"sandbox_id": sandbox_id, "path": path},
             )
         refused = _refused(word, detail.removeprefix("./"), kind)
         if refused is not None:
@@ -224,6 +325,8 @@ def _refused(word: str, detail: str, kind: str) -> SandboxError | None:
             return FileNotAccessibleError(
                 f"The sync's user cannot write to {detail!r}. {_NOTHING_CHANGED}.", metadata=path
             )
+        case "sync_id":
+            return SyncIdReusedError("The sync id was used for another sync. Choose a new one.")
         case "busy":
             return SandboxNotReadyError(
                 f"Another sync of this sandbox has not ended. {_NOTHING_CHANGED}; repeat the call.",
@@ -232,21 +335,37 @@ def _refused(word: str, detail: str, kind: str) -> SandboxError | None:
     return None
 
 
+def _receipt_name(sync_id: str) -> str:
+    return hashlib.sha256(sync_id.encode()).hexdigest()[:32] if sync_id else ""
+
+
 def _of_record(record: str) -> str:
     """Return the path that a record of the digest is about."""
     _, found, path = record.partition("./")
     return path.partition("//")[0] if found else ""
 
 
+def escaped(expression: bytes) -> list[str]:
+    """Return bytes as arguments, which are UTF-8 and limited, for bash's `printf %b`."""
+    return [
+        "".join(
+            chr(byte) if byte < 0x80 and byte != ord("\\") else f"\\0{byte:03o}"
+            for byte in expression[at : at + _ESCAPED_AT_ONCE]
+        )
+        for at in range(0, len(expression), _ESCAPED_AT_ONCE)
+    ]
+
+
 def _path(raw: bytes) -> str:
-    return _text(raw.removeprefix(b"./"))
+    return text(raw.removeprefix(b"./"))
 
 
-def _text(raw: bytes) -> str:
+def text(raw: bytes) -> str:
+    """Return a text of the script's, with what is not UTF-8 escaped."""
     return raw.decode(errors="backslashreplace")
 
 
 @functools.cache
-def _script() -> str:
+def _script(*names: str) -> str:
     package = importlib.resources.files(__package__)
-    return "\n".join((package / name).read_text(encoding="utf-8") for name in _FILES)
+    return "\n".join((package / it).read_text(encoding="utf-8") for it in (*_SHARED, *names))

@@ -6,30 +6,22 @@ import asyncio
 import hashlib
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Hashable
-from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass, replace
+from contextlib import aclosing, asynccontextmanager, suppress
+from dataclasses import dataclass
 from datetime import timedelta
 from time import monotonic
 from typing import Any, Final, TypeVar
 
-from sandbox_service.domain.errors import (
-    DiskFullError,
-    InvalidPathError,
-    InvalidRequestError,
-    SandboxError,
-    SyncIdReusedError,
-)
-from sandbox_service.domain.files import RESERVED_NAME, SyncHeader, SyncPart, SyncReceipt
+from sandbox_service.domain.errors import DiskFullError, InvalidRequestError, SandboxError
+from sandbox_service.domain.files import SyncHeader, SyncPart, SyncReceipt
 from sandbox_service.domain.limits import Limits
-from sandbox_service.domain.paths import absolute, relative_inside
 from sandbox_service.domain.ports import SandboxProvider
 from sandbox_service.domain.sandboxes import SandboxRecord
 from sandbox_service.operations.commands import run_command
 from sandbox_service.operations.file_sync import script
 from sandbox_service.operations.file_sync.excludes import Excludes
-from sandbox_service.operations.file_sync.manifest import RECORDS_BYTES_MAX, Manifest
+from sandbox_service.operations.file_sync.manifest import RECORDS_BYTES_MAX, Manifest, check_root
 from sandbox_service.operations.file_sync.packing import Packer
-from sandbox_service.operations.file_sync.receipts import ReceiptKey, Receipts, StoredReceipt
 
 APPLY_TIMEOUT: Final = timedelta(minutes=10)
 _DISCARD_TIMEOUT: Final = timedelta(seconds=30)
@@ -71,9 +63,7 @@ class FileSync:
         self._provider = provider
         self._limits = limits
         self._on_synced = on_synced
-        self._receipts = Receipts()
         self._locks = _Locks()
-        self._applying: dict[ReceiptKey, asyncio.Task[SyncReceipt]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def sync(
@@ -87,7 +77,8 @@ class FileSync:
 
         Cancelling the call while parts arrive changes nothing. Once all have
         arrived the sync goes on to its end without the caller, who finds the
-        receipt by repeating the call with the same sync id.
+        receipt by repeating the call with the same sync id. It lies in the sandbox,
+        so that any instance of the service finds it.
 
         Args:
             record: A running sandbox of the caller.
@@ -117,16 +108,21 @@ class FileSync:
         manifest = Manifest(self._limits, Excludes(header.excludes))
         archive = Packer(manifest).pack(parts)
         async with aclosing(archive):
-            if not header.sync_id:
-                return await self._run(record, header, manifest, archive, None, refusal)
-            key = ReceiptKey(record.sandbox_id, record.generation, header.sync_id)
-            async with self._locks.hold(key):
-                if key in self._applying:
-                    await asyncio.wait([self._applying[key]])
-                stored = self._receipts.get(key)
-                if stored is None:
-                    return await self._run(record, header, manifest, archive, key, refusal)
-                return await _repeated(stored, header, manifest, archive)
+            return await self._run(record, header, manifest, archive, refusal)
+
+    def keep_reload(self, record: SandboxRecord, header: SyncHeader, result: bytes) -> None:
+        """Keep the result of a sync's reload action with its receipt, in the background.
+
+        Without an id of the sync there is no receipt, and nothing happens; nor
+        does it when the result is empty.
+
+        Args:
+            record: The sandbox.
+            header: Of the sync.
+            result: Given back in the receipt of a repeated call.
+        """
+        if header.sync_id and result:
+            self._background(self._keep_reload(record, header, result))
 
     async def drain(self, limit_s: float) -> None:
         """Wait for the syncs and the cleaning that go on without a caller, then give up.
@@ -145,11 +141,10 @@ class FileSync:
         header: SyncHeader,
         manifest: Manifest,
         archive: AsyncIterator[bytes],
-        key: ReceiptKey | None,
         refusal: SandboxError | None,
     ) -> SyncReceipt:
         name = secrets.token_hex(8)
-        begun = monotonic()
+        began = monotonic()
         try:
             size = await self._upload(record.sandbox_id, name, archive, header.user)
         except BaseException as error:
@@ -157,12 +152,9 @@ class FileSync:
             if isinstance(error, DiskFullError):
                 raise script.disk_full(record.sandbox_id, header.root) from error
             raise
-        upload = _Upload(name, size, timedelta(seconds=monotonic() - begun))
-        task = self._background(self._apply(record, header, manifest, upload, key, refusal))
-        if key is not None:
-            self._applying[key] = task
-            task.add_done_callback(lambda _: self._applying.pop(key, None))
-        return await asyncio.shield(task)
+        upload = _Upload(name, size, timedelta(seconds=monotonic() - began))
+        applying = self._apply(record, header, manifest, upload, refusal)
+        return await asyncio.shield(self._background(applying))
 
     async def _upload(
         self, sandbox_id: str, name: str, archive: AsyncIterator[bytes], user: str
@@ -199,10 +191,15 @@ class FileSync:
         header: SyncHeader,
         manifest: Manifest,
         upload: _Upload,
-        key: ReceiptKey | None,
         refusal: SandboxError | None,
     ) -> SyncReceipt:
-        begun = monotonic()
+        began = monotonic()
+        asked = script.Asked(
+            sync_id=header.sync_id,
+            digest=_request_digest(header, manifest) if header.sync_id else "",
+            content_bytes=manifest.content_bytes,
+            uploading=upload.duration,
+        )
         # One at a time in a sandbox, for roots may lie in one another.
         async with self._locks.hold(record.sandbox_id):
             try:
@@ -214,6 +211,8 @@ class FileSync:
                         upload.name,
                         upload.size,
                         manifest.longest_path,
+                        asked,
+                        record.preview.port,
                         may_change=refusal is None,
                     ),
                     user=header.user,
@@ -225,28 +224,16 @@ class FileSync:
                 raise
         if result.exit_code is None:
             self._background(self._discard(record.sandbox_id, upload.name, header.user))
-        applied = script.parse(result, record.sandbox_id, header.root, refusal)
-        receipt = SyncReceipt(
-            sync_id=header.sync_id,
-            root=applied.root,
-            added=applied.added,
-            modified=applied.modified,
-            deleted=applied.deleted,
-            unchanged=manifest.named - len(applied.added) - len(applied.modified),
-            content_bytes=manifest.content_bytes,
-            written_bytes=manifest.size_of((*applied.added, *applied.modified)),
-            root_digest=applied.root_digest,
-            user=applied.user,
-            uploading=upload.duration,
-            applying=timedelta(seconds=monotonic() - begun),
-        )
-        if key is not None:
-            self._receipts.put(
-                key, StoredReceipt(_header_digest(header), manifest.digest(), receipt)
-            )
-        if self._on_synced is not None:
+        applied = script.parse(result, record.sandbox_id, header, refusal)
+        receipt = _receipt(header, manifest, applied, timedelta(seconds=monotonic() - began))
+        if self._on_synced is not None and not receipt.repeated:
             self._on_synced(receipt)
         return receipt
+
+    async def _keep_reload(self, record: SandboxRecord, header: SyncHeader, result: bytes) -> None:
+        path = script.reload_path(header.sync_id)
+        with suppress(SandboxError):
+            await self._provider.write_file(record.sandbox_id, path, result, header.user)
 
     async def _discard(self, sandbox_id: str, name: str, user: str) -> None:
         """Remove what nobody will apply any more, if it can be done."""
@@ -295,39 +282,40 @@ class _Locks:
                 del self._locks[key]
 
 
-async def _repeated(
-    stored: StoredReceipt, header: SyncHeader, manifest: Manifest, archive: AsyncIterator[bytes]
+def _receipt(
+    header: SyncHeader, manifest: Manifest, applied: script.Applied, took: timedelta
 ) -> SyncReceipt:
-    """Return the receipt of an earlier call, once this one is known to ask for the same."""
-    same = stored.header_digest == _header_digest(header)
-    if same:
-        async for _ in archive:
-            pass
-        same = stored.manifest_digest == manifest.digest()
-    if not same:
-        raise SyncIdReusedError(
-            f"The sync id {header.sync_id!r} was used for another sync. Choose a new one.",
-            metadata={"sync_id": header.sync_id},
-        )
-    return replace(stored.receipt, repeated=True)
+    """Return the receipt of what was applied, now or by an earlier call that asked for the same."""
+    phases = [("upload", applied.uploading), *applied.phases]
+    if not applied.stored:
+        inside = sum((it for _, it in applied.phases), timedelta(0))
+        phases.append(("run", max(took - inside, timedelta(0))))
+    return SyncReceipt(
+        sync_id=header.sync_id,
+        root=applied.root,
+        added=applied.added,
+        modified=applied.modified,
+        deleted=applied.deleted,
+        unchanged=manifest.named - len(applied.added) - len(applied.modified),
+        content_bytes=applied.content_bytes,
+        written_bytes=manifest.size_of((*applied.added, *applied.modified)),
+        root_digest=applied.root_digest,
+        user=applied.user,
+        timings=tuple(phases),
+        repeated=applied.stored,
+        listening=applied.listening,
+        reload_result=applied.reload_result,
+    )
 
 
 def _check_header(header: SyncHeader) -> None:
-    root = header.root
-    if root.startswith("/"):
-        root = absolute(root, "header.root")
-        if root == "/":
-            raise InvalidPathError.of("header.root", "is the whole file system", "path")
-    elif root not in ("", "."):
-        relative_inside(root, "header.root")
-    if RESERVED_NAME in root.split("/"):
-        raise InvalidPathError.of("header.root", f"has the reserved name {RESERVED_NAME!r}", "path")
+    check_root(header.root)
     digest = header.if_root_digest
     if digest is not None and len(digest) != _DIGEST_BYTES:
         raise InvalidRequestError.of("header.if_root_digest", f"is not {_DIGEST_BYTES} bytes")
 
 
-def _header_digest(header: SyncHeader) -> bytes:
+def _request_digest(header: SyncHeader, manifest: Manifest) -> str:
     fields = (
         header.root,
         header.mode.value,
@@ -336,5 +324,6 @@ def _header_digest(header: SyncHeader) -> bytes:
         header.if_root_digest,
         header.user,
         header.reload_digest,
+        manifest.digest(),
     )
-    return hashlib.sha256(repr(fields).encode()).digest()
+    return hashlib.sha256(repr(fields).encode()).hexdigest()

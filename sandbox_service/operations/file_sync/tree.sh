@@ -8,6 +8,7 @@ prune=(-false)
 # Describes the tree in the current folder: list_tree OUT [INDEX CUTOFF]
 #   OUT.rec     the records of the digest, sorted
 #   OUT.all     stat key, hash, mode and path of every file
+#   OUT.rest    records of folders and links, unsorted; OUT.others: paths of what has no record
 #   OUT.dirs, OUT.nondirs, OUT.kept     paths, unsorted; kept ones are excluded
 # INDEX has hashes by stat key: device, inode, size, mtime, ctime. It is not believed for files
 # whose ctime is past CUTOFF: they may have been written again in the clock's same tick.
@@ -16,12 +17,13 @@ list_tree() {
   local out=$1 index=${2-} cutoff=${3-} todo=$1.files fresh=() err line
   local key='%D.%i.%s.%T@.%C@ f%04m %p\0'
   just_before listed_cutoff
-  [[ -z $index ]] || fresh=(-o -type f -newerct "@$cutoff" -fprintf "$out.fresh" "$key")
+  [[ -z $index ]] || fresh=(-o -type f -newerct "@$cutoff" -fprintf "$out.todo" "$key")
   err=$(find . -mindepth 1 -regextype posix-extended -name "$reserved" -prune \
     -o "${prune[@]}" -prune -fprintf "$out.kept" '%p\0' \
     -o -type d -fprintf "$out.rest" 'd%04m %p\0' -fprintf "$out.dirs" '%p\0' \
     -o -fprintf "$out.nondirs" '%p\0' \( -type l -fprintf "$out.rest" 'l %p//%l\0' \
-    "${fresh[@]}" -o -type f -fprintf "$out.files" "$key" \) 2>&1) || {
+    "${fresh[@]}" -o -type f -fprintf "$out.files" "$key" \
+    -o -fprintf "$out.others" '%p\0' \) 2>&1) || {
     # Programs go on while this runs: what vanishes or is locked is not part of the tree.
     while IFS= read -r line; do
       [[ $line == *': No such file or directory' || $line == *': Permission denied' ]] || {
@@ -34,8 +36,7 @@ list_tree() {
   if [[ -n $index ]]; then
     sort -z -o "$out.files" "$out.files"
     join -z -t ' ' "$index" "$out.files" >"$out.all"
-    join -z -t ' ' -v 2 "$index" "$out.files" >"$out.todo"
-    [[ ! -s $out.fresh ]] || cat -- "$out.fresh" >>"$out.todo"
+    join -z -t ' ' -v 2 "$index" "$out.files" >>"$out.todo"
     todo=$out.todo
   fi
   hash_files "$todo" "$out.all"
@@ -91,12 +92,6 @@ hash_files() {
     fi
     printf '%s %s %s\0' "${line%% *}" "$sum" "${line#* }"
   done >>"$out"
-}
-
-# Fails with a word and the first entry of a list that should be empty.
-refuse_any() { # list word
-  local first
-  [[ ! -s $1 ]] || { IFS= read -r -d '' first <"$1" || :; fail "$2" "$first"; }
 }
 
 digest_of() { local sum; sum=$(sha256sum <"$1"); printf '%s' "${sum%% *}"; }

@@ -27,9 +27,9 @@ from sandbox_service.domain.ports import BackendInfo, BackendSandbox, NewSandbox
 from sandbox_service.domain.processes import FoundExec, Process, ProcessHandle, ProcessSpec
 from sandbox_service.domain.sandboxes import (
     InternetAccess,
+    PortSeen,
     Preview,
     PreviewAccess,
-    PreviewState,
     Resources,
     ResourceUsage,
     SandboxRecord,
@@ -39,6 +39,7 @@ from sandbox_service.providers.e2b.connections import Connection, Connections, E
 from sandbox_service.providers.e2b.errors import translated, translating
 from sandbox_service.providers.e2b.handle import E2BProcessHandle
 from sandbox_service.providers.e2b.orphans import MAY_HAVE_STARTED, end_orphan, may_be_left
+from sandbox_service.providers.e2b.probing import Prober
 from sandbox_service.providers.e2b.process import E2BProcess
 from sandbox_service.providers.e2b.sdk import (
     AsyncSandbox,
@@ -53,14 +54,11 @@ _log = structlog.get_logger(__name__)
 
 _PAGE: Final = 100
 _LEFTOVER_GRACE_S: Final = 0.5
-_PROBE_TIMEOUT_S: Final = 5.0
 _HEALTH_TIMEOUT_S: Final = 5.0
 _UPLOAD_BYTES_PER_S: Final = 1_000_000
 _UPLOAD_TIMEOUT_S: Final = 60.0
 _METRICS_WINDOW: Final = timedelta(minutes=2)
 
-_CLOSED_PORT: Final = "port is not open"
-_GONE: Final = "was not found"
 _NO_USER: Final = "error looking up user"
 _NO_WRITING: Final = (
     "permission denied",
@@ -88,10 +86,7 @@ class E2BProvider:
         self._info = info
         self._connections = Connections(endpoint)
         self._tidying: set[asyncio.Task[None]] = set()
-        # trust_env off: a proxy of the environment must not see loopback probes.
-        self._probe = httpx.AsyncClient(
-            timeout=_PROBE_TIMEOUT_S, trust_env=False, follow_redirects=False
-        )
+        self._prober = Prober()
 
     async def info(self) -> BackendInfo:
         """See `SandboxProvider`."""
@@ -313,28 +308,15 @@ class E2BProvider:
             routing_headers=routing if end.sandbox_url else {},
         )
 
-    async def probe(self, record: SandboxRecord, port: int) -> PreviewState:
+    async def probe(self, record: SandboxRecord, port: int) -> PortSeen:
         """See `SandboxProvider`."""
-        where = self.preview(record, port)
-        headers = {**where.headers, **where.routing_headers, "accept": "application/json"}
-        try:
-            async with self._probe.stream(
-                "GET", where.direct_url or where.url, headers=headers
-            ) as answer:
-                if answer.status_code != httpx.codes.BAD_GATEWAY:
-                    return PreviewState.LISTENING
-                text = (await answer.aread()).decode(errors="replace")
-        except httpx.TransportError:
-            return PreviewState.UNKNOWN
-        if _CLOSED_PORT in text:
-            return PreviewState.NOT_LISTENING
-        return PreviewState.UNKNOWN if _GONE in text else PreviewState.LISTENING
+        return await self._prober.look(self.preview(record, port), record.sandbox_id)
 
     async def aclose(self) -> None:
         """See `SandboxProvider`. The SDK's own pools end with the process."""
         for task in self._tidying:
             task.cancel()
-        await self._probe.aclose()
+        await self._prober.aclose()
 
 
 def _whole_seconds(duration: timedelta) -> int:

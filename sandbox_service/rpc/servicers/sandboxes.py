@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from datetime import timedelta
 
 from miosa.sandbox.v1 import (
     capabilities_pb2,
     create_pb2,
-    file_sync_pb2,
     lifecycle_pb2,
     preview_pb2,
 )
 
-from sandbox_service.contract import capabilities, enums, file_sync, sandboxes, times
+from sandbox_service.contract import capabilities, enums, sandboxes, times
 from sandbox_service.contract.refusals import unserved
 from sandbox_service.domain.sandboxes import Preview, SandboxRecord, SandboxState
 from sandbox_service.operations.service import Operations
 from sandbox_service.rpc.call import Call
 from sandbox_service.rpc.servicers.execs import ExecServicer
+from sandbox_service.rpc.servicers.file_sync import FileSyncServicer
+from sandbox_service.rpc.servicers.files import FileServicer
 
 
-class SandboxServicer(ExecServicer):
+class SandboxServicer(ExecServicer, FileSyncServicer, FileServicer):
     """Serves the RPCs of SandboxService that this version has; the names are the RPCs'.
 
     Args:
@@ -77,22 +77,6 @@ class SandboxServicer(ExecServicer):
             expire_time=times.timestamp(record.expire_time), extended=extended
         )
 
-    async def SyncFiles(
-        self, requests: AsyncIterator[file_sync_pb2.SyncFilesRequest], call: Call
-    ) -> file_sync_pb2.SyncFilesResponse:
-        """Make a folder of a sandbox what the caller sends."""
-        message = await file_sync.header_first(requests)
-        call.about(sandbox_id=message.sandbox_id)
-        header, reload = file_sync.sync_header(message), file_sync.reload_spec(message)
-        wait = times.optional_duration(message, "preview_wait") or timedelta(0)
-        async with self._do.sandboxes.using(call.caller, message.sandbox_id) as record:
-            reload = await self._do.reloads.checked(record, reload)
-            refusal = self._do.reloads.refusal(record, reload)
-            parts = file_sync.parts(requests)
-            receipt = await self._do.file_sync.sync(record, header, parts, refusal)
-            after = await self._do.reloads.after(record, receipt, reload, wait)
-        return file_sync.response(receipt, after)
-
     async def GetPreview(
         self, request: preview_pb2.GetPreviewRequest, call: Call
     ) -> preview_pb2.GetPreviewResponse:
@@ -106,7 +90,8 @@ class SandboxServicer(ExecServicer):
         )
         return preview_pb2.GetPreviewResponse(
             preview=sandboxes.preview_message(preview, record.preview.access),
-            preview_state=enums.preview_state(preview.state),
+            preview_state=enums.preview_state(preview.seen.state),
+            http_status=preview.seen.http_status,
         )
 
     async def Destroy(

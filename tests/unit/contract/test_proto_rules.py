@@ -59,6 +59,15 @@ def test_every_rule_compiles(message):
     assert all(violation.proto.rule_id for violation in found)
 
 
+def test_a_reload_may_send_whatever_signal_may():
+    """One list of names, in two places."""
+    reload, signal = pb.ReloadSignal.DESCRIPTOR, pb.SignalRequest.DESCRIPTOR
+    names = [rules(it.fields_by_name["signal"]).string for it in (reload, signal)]
+
+    assert getattr(names[0], "in") == getattr(names[1], "in")
+    assert "HUP" in getattr(names[0], "in")
+
+
 @pytest.mark.parametrize("message", EVERY_MESSAGE, ids=lambda message: message.name)
 def test_a_rule_about_a_message_names_the_field_to_blame(message):
     """`BadRequest` always has a field's path: it is made from the rule's id."""

@@ -11,7 +11,10 @@ from sandbox_service.domain.execs import Argv, Stream
 from sandbox_service.domain.processes import ProcessEnd, ProcessOutput, ProcessSpec
 
 DIGEST = "ab" * 32
-ANSWER = b"=changes\0./a\0\t./b\0=deleted\0./c\xff\0=end\0/r\0%b\0user\0" % DIGEST.encode()
+ANSWER = (
+    b"4 1500\0=changes\0./a\0\t./b\0=deleted\0./c\xff\0=phases\0unpack\x002000\0"
+    b"=end\0/r\0%b\0user\0closed\0" % DIGEST.encode()
+)
 
 Event = ProcessOutput | ProcessEnd
 
@@ -75,8 +78,11 @@ class CannedSandbox:
         return process
 
     async def write_file(
-        self, sandbox_id: str, path: str, content: AsyncIterator[bytes], user: str = ""
+        self, sandbox_id: str, path: str, content: bytes | AsyncIterator[bytes], user: str = ""
     ) -> None:
+        if isinstance(content, bytes):
+            self.files[path] = content
+            return
         try:
             self.files[path] = b"".join([piece async for piece in content])
         except SandboxError:

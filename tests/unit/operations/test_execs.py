@@ -172,6 +172,8 @@ async def test_more_execs_than_may_run_at_once_are_refused(limits: Limits):
         processes.append(bench.provider.next)
         await bench.execs.start(bench.record(), _SPEC)
 
+    with pytest.raises(TooManyExecsError):
+        bench.execs.check(bench.record(), _SPEC)
     with pytest.raises(TooManyExecsError) as caught:
         await bench.execs.start(bench.record(), _SPEC)
     processes[0].ends(0)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -24,6 +25,7 @@ from sandbox_service.domain.errors import (
     SyncIdReusedError,
     VerifyFailedError,
 )
+from sandbox_service.domain.file_errors import ContentMissingError
 from sandbox_service.domain.files import (
     SyncData,
     SyncFile,
@@ -42,8 +44,7 @@ from sandbox_service.domain.sandboxes import (
     SandboxState,
 )
 from sandbox_service.operations.commands import CommandResult
-from sandbox_service.operations.file_sync import FileSync, receipts, script
-from sandbox_service.operations.file_sync.receipts import ReceiptKey, Receipts, StoredReceipt
+from sandbox_service.operations.file_sync import FileSync, script
 from tests.unit.operations.canned_sandbox import ANSWER, DIGEST, CannedSandbox, Event, out, settle
 
 
@@ -84,16 +85,24 @@ HEADER = SyncHeader(root="project", sync_id="1")
 async def test_the_receipt_is_what_the_sandbox_reports() -> None:
     """And the callback is told of it, once."""
     told: list[SyncReceipt] = []
-    sync = file_sync(CannedSandbox(), on_synced=told.append)
+    sandbox = CannedSandbox()
+    sync = file_sync(sandbox, on_synced=told.append)
 
     receipt = await sync.sync(record(), HEADER, parts(b"1", b"22", b"3"))
+    sandbox.events = (out(b"=stored\0"), out(ANSWER), out(b"re\0load"), ProcessEnd(0, ""))
     again = await sync.sync(record(), HEADER, parts(b"1", b"22", b"3"))
 
     assert told == [receipt]
-    assert again.repeated
     assert (receipt.added, receipt.modified, receipt.deleted) == (("a",), ("b",), ("c\\xff",))
     assert (receipt.unchanged, receipt.content_bytes, receipt.written_bytes) == (1, 4, 3)
     assert (receipt.root, receipt.root_digest.hex(), receipt.user) == ("/r", DIGEST, "user")
+    assert [phase for phase, _ in receipt.timings] == ["upload", "unpack", "run"]
+    assert again.repeated
+    assert again.reload_result == b"re\0load"
+    timings = (("upload", timedelta(microseconds=1500)), ("unpack", timedelta(milliseconds=2)))
+    assert again == replace(
+        receipt, repeated=True, listening=None, reload_result=b"re\0load", timings=timings
+    )
 
 
 @pytest.mark.parametrize("root", ["/", "//", "../x", "a/../b", "/a/../b", "a/.sandbox-sync", "~\0"])
@@ -125,41 +134,47 @@ async def test_a_digest_of_the_wrong_size_is_refused() -> None:
         (HEADER, (b"1", b"2")),
     ],
 )
-async def test_another_sync_of_the_same_id_is_refused(
+async def test_a_receipt_is_kept_by_all_that_was_asked_for(
     header: SyncHeader, contents: tuple[bytes, ...]
 ) -> None:
-    """A receipt is never given for what was not done."""
+    """None is ever given for what was not done."""
     sandbox = CannedSandbox()
     sync = file_sync(sandbox)
     await sync.sync(record(), HEADER, parts(b"1"))
+    await sync.sync(record(), HEADER, parts(b"1"))
+    await sync.sync(record(), header, parts(*contents))
 
-    with pytest.raises(SyncIdReusedError):
-        await sync.sync(record(), header, parts(*contents))
+    names, digests = zip(*(program[-4:-2] for program in sandbox.programs), strict=True)
+    assert len(set(names)) == 1
+    assert digests[0] == digests[1] != digests[2]
 
-    assert sandbox.applied == 1
 
-
-async def test_an_id_counts_for_one_incarnation() -> None:
-    """A sandbox that was restored does not have what an earlier one was sent."""
+async def test_a_sync_without_an_id_keeps_nothing() -> None:
+    """Nor is the result of its reload action kept."""
     sandbox = CannedSandbox()
     sync = file_sync(sandbox)
-    await sync.sync(record(), HEADER, parts(b"1"))
+    header = SyncHeader(root="project")
+    await sync.sync(record(), header, parts(b"1"))
+    sync.keep_reload(record(), header, b"result")
+    sync.keep_reload(record(), HEADER, b"")
+    await sync.drain(10)
 
-    receipt = await sync.sync(record(generation=2), HEADER, parts(b"1"))
-
-    assert not receipt.repeated
-    assert sandbox.applied == 2
+    assert sandbox.programs[0][-4:-2] == ("", "")
+    assert len(sandbox.files) == 1
 
 
-async def test_a_failed_sync_frees_its_id() -> None:
-    """Only what succeeded has a receipt."""
-    sandbox = CannedSandbox(out(b"=failed\0unpack\0\0other\0"), ProcessEnd(3, ""))
+async def test_a_reload_result_is_kept_beside_its_receipt() -> None:
+    """Under a name that the script finds, whatever the id looks like."""
+    sandbox = CannedSandbox()
     sync = file_sync(sandbox)
-    with pytest.raises(VerifyFailedError):
-        await sync.sync(record(), HEADER, parts(b"1"))
-    sandbox.events = (out(ANSWER), ProcessEnd(0, ""))
+    header = SyncHeader(root="project", sync_id="../../x")
+    await sync.sync(record(), header, parts(b"1"))
+    sync.keep_reload(record(), header, b"result")
+    await sync.drain(10)
 
-    assert not (await sync.sync(record(), HEADER, parts(b"2"))).repeated
+    name = sandbox.programs[0][-4]
+    assert name.isalnum()
+    assert sandbox.files[f".sandbox-sync/receipts/{name}.reload"] == b"result"
 
 
 async def test_syncs_of_one_sandbox_are_applied_one_after_the_other() -> None:
@@ -176,26 +191,6 @@ async def test_syncs_of_one_sandbox_are_applied_one_after_the_other() -> None:
         sandbox.until.set()
 
     assert sandbox.applied == 2
-
-
-async def test_a_retry_joins_the_sync_that_its_first_caller_left() -> None:
-    """It is not applied twice, though the first one had no answer."""
-    sandbox = CannedSandbox()
-    sandbox.until = asyncio.Event()
-    sync = file_sync(sandbox)
-    first = asyncio.create_task(sync.sync(record(), HEADER, parts(b"1")))
-    await settle()
-    first.cancel()
-    second = asyncio.create_task(sync.sync(record(), HEADER, parts(b"1")))
-    await settle()
-    sandbox.until.set()
-
-    receipt = await second
-
-    assert first.cancelled()
-    assert receipt.repeated
-    assert sandbox.applied == 1
-    await sync.drain(10)
 
 
 async def test_what_is_wrong_with_the_parts_is_the_error_not_how_the_upload_broke() -> None:
@@ -253,12 +248,15 @@ FAILURES = [
     (b"=failed\0too_long\0a\0other\0", b"", 3, InvalidPathError),
     (b"=failed\0denied\0/a\0directory\0", b"", 3, FileNotAccessibleError),
     (b"=failed\0busy\0\0other\0", b"", 3, SandboxNotReadyError),
+    (b"=failed\0sync_id\0\0other\0", b"", 3, SyncIdReusedError),
+    (b"=failed\0unchanged\0ab ./a\0other\0", b"", 3, ContentMissingError),
     (b"=failed\0would_change\0\0other\0", b"", 3, BackendError),
     (b"=failed\0digest\0", b"", 3, BackendError),
     (b"", b"mv: cannot move: Permission denied", 1, FileNotAccessibleError),
     (b"", b"bash: join: command not found", 127, BackendError),
     (b"=changes\0./a\0", b"", None, OutcomeUnknownError),
     (b"=changes\0./a\0", b"", 0, BackendError),
+    (ANSWER.replace(b"1500", b"soon"), b"", 0, BackendError),
     (b"", b"", 0, BackendError),
 ]
 
@@ -271,25 +269,7 @@ def test_each_failure_of_the_script_is_a_decision_for_the_caller(
     result = CommandResult(exit_code, "" if exit_code is not None else "KILL", stdout, stderr)
 
     with pytest.raises(SandboxError) as caught:
-        script.parse(result, "sandbox-1", "project")
+        script.parse(result, "sandbox-1", HEADER)
 
     assert type(caught.value) is error
     assert not stderr or stderr.decode() not in str(caught.value)
-
-
-async def test_receipts_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By number, and by the paths that they name; the newest one always stays."""
-    monkeypatch.setattr(receipts, "RECEIPTS_MAX", 3)
-    monkeypatch.setattr(receipts, "RECEIPT_PATHS_MAX", 10)
-    receipt = await file_sync(CannedSandbox()).sync(record(), HEADER, parts(b"1", b"2"))
-    kept = Receipts()
-    keys = [ReceiptKey("s", 1, str(number)) for number in range(5)]
-    for key in keys:
-        kept.put(key, StoredReceipt(b"", b"", receipt))
-    assert [kept.get(key) is not None for key in keys] == [False, False, True, True, True]
-
-    monkeypatch.setattr(receipts, "RECEIPT_PATHS_MAX", 2)
-    kept.put(ReceiptKey("s", 1, "large"), StoredReceipt(b"", b"", receipt))
-
-    assert [kept.get(key) is not None for key in keys] == [False] * 5
-    assert kept.get(ReceiptKey("s", 1, "large")) is not None

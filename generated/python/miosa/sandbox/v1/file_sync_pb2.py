@@ -25,23 +25,26 @@ _sym_db = _symbol_database.Default()
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from miosa.sandbox.v1 import error_reason_pb2 as miosa_dot_sandbox_dot_v1_dot_error__reason__pb2
 from miosa.sandbox.v1 import outcome_pb2 as miosa_dot_sandbox_dot_v1_dot_outcome__pb2
 from miosa.sandbox.v1 import policy_pb2 as miosa_dot_sandbox_dot_v1_dot_policy__pb2
 from miosa.sandbox.v1 import preview_pb2 as miosa_dot_sandbox_dot_v1_dot_preview__pb2
 from miosa.sandbox.v1 import program_pb2 as miosa_dot_sandbox_dot_v1_dot_program__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n miosa/sandbox/v1/file_sync.proto\x12\x10miosa.sandbox.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1emiosa/sandbox/v1/outcome.proto\x1a\x1dmiosa/sandbox/v1/policy.proto\x1a\x1emiosa/sandbox/v1/preview.proto\x1a\x1emiosa/sandbox/v1/program.proto\"\xbe\x03\n\x0cReloadAction\x12\x32\n\x07program\x18\x01 \x01(\x0b\x32\x19.miosa.sandbox.v1.ProgramB\x06\xbaH\x03\xc8\x01\x01\x12<\n\x07\x65xec_id\x18\x02 \x01(\tB+\xbaH(r#2!^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$\xd8\x01\x01\x12\x19\n\x03\x63wd\x18\x03 \x01(\tB\x0c\xbaH\tr\x07(\x80 \xba\x01\x01\x00\x12r\n\x03\x65nv\x18\x04 \x03(\x0b\x32\'.miosa.sandbox.v1.ReloadAction.EnvEntryB<\x80\x01\x01\xbaH6\x9a\x01\x33\x10\x80\x02\"\"r 2\x1e^[A-Za-z_][A-Za-z0-9_]{0,127}$*\nr\x08(\x80\x80\x02\xba\x01\x01\x00\x12\x30\n\x04user\x18\x05 \x01(\tB\"\xbaH\x1fr\x1a\x32\x18^[a-z_][a-z0-9_-]{0,31}$\xd8\x01\x01\x12?\n\x07timeout\x18\x06 \x01(\x0b\x32\x19.google.protobuf.DurationB\x13\xbaH\x10\xaa\x01\r\"\x05\x08\x80\x9a\x9e\x01\x32\x04\x10\xc0\x84=\x12\x0e\n\x06\x64\x65tach\x18\x07 \x01(\x08\x1a*\n\x08\x45nvEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xba\x02\n\x0cReloadResult\x12\x0f\n\x07\x65xec_id\x18\x01 \x01(\t\x12\x0f\n\x07running\x18\x02 \x01(\x08\x12&\n\x05\x63\x61use\x18\x03 \x01(\x0e\x32\x17.miosa.sandbox.v1.Cause\x12&\n\x05\x66\x61ult\x18\x04 \x01(\x0e\x32\x17.miosa.sandbox.v1.Fault\x12\x16\n\texit_code\x18\x05 \x01(\x05H\x00\x88\x01\x01\x12\x13\n\x06signal\x18\x06 \x01(\tH\x01\x88\x01\x01\x12\x13\n\x0boutput_tail\x18\x07 \x01(\x0c\x12+\n\x08\x64uration\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x30\n\x07verdict\x18\t \x01(\x0b\x32\x1f.miosa.sandbox.v1.PolicyVerdictB\x0c\n\n_exit_codeB\t\n\x07_signal\"\x92\x04\n\x0fSyncFilesHeader\x12\x30\n\nsandbox_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$\x12\x1c\n\x04root\x18\x02 \x01(\tB\x0e\xbaH\x0br\t\x10\x01(\x80 \xba\x01\x01\x00\x12)\n\x07sync_id\x18\x03 \x01(\tB\x18\xbaH\x15r\x10\x32\x0e^[!-~]{1,128}$\xd8\x01\x01\x12\x32\n\x04mode\x18\x04 \x01(\x0e\x32\x1a.miosa.sandbox.v1.SyncModeB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12(\n\x08\x65xcludes\x18\x05 \x03(\tB\x16\xbaH\x13\x92\x01\x10\x10\x80\x02\"\x0br\t\x10\x01(\x80\x08\xba\x01\x01\x00\x12$\n\x0eif_root_digest\x18\x06 \x01(\x0c\x42\x07\xbaH\x04z\x02h H\x00\x88\x01\x01\x12.\n\x06reload\x18\x07 \x01(\x0b\x32\x1e.miosa.sandbox.v1.ReloadAction\x12\x36\n\x06verify\x18\x08 \x01(\x0e\x32\x1c.miosa.sandbox.v1.SyncVerifyB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x30\n\x04user\x18\t \x01(\tB\"\xbaH\x1fr\x1a\x32\x18^[a-z_][a-z0-9_-]{0,31}$\xd8\x01\x01\x12>\n\x0cpreview_wait\x18\n \x01(\x0b\x32\x19.google.protobuf.DurationB\r\xbaH\n\xaa\x01\x07\"\x03\x08\xd8\x04\x32\x00\x12\x13\n\x0b\x61uto_resume\x18\x0b \x01(\x08\x42\x11\n\x0f_if_root_digest\"H\n\x08SyncLink\x12\x1c\n\x04path\x18\x01 \x01(\tB\x0e\xbaH\x0br\t\x10\x01(\x80 \xba\x01\x01\x00\x12\x1e\n\x06target\x18\x02 \x01(\tB\x0e\xbaH\x0br\t\x10\x01(\xff\x1f\xba\x01\x01\x00\"\xcc\x01\n\x0eSyncFileHeader\x12\x1c\n\x04path\x18\x01 \x01(\tB\x0e\xbaH\x0br\t\x10\x01(\x80 \xba\x01\x01\x00\x12\x1b\n\x04mode\x18\x02 \x01(\rB\x08\xbaH\x05*\x03\x18\xff\x03H\x00\x88\x01\x01\x12\x19\n\x04size\x18\x03 \x01(\x04\x42\x0b\xbaH\x08\x32\x06\x18\x80\x80\x80\x80@\x12\x17\n\x06sha256\x18\x04 \x01(\x0c\x42\x07\xbaH\x04z\x02h \x12/\n\x0bmodify_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tunchanged\x18\x06 \x01(\x08\x42\x07\n\x05_mode\"*\n\nSyncDelete\x12\x1c\n\x04path\x18\x01 \x01(\tB\x0e\xbaH\x0br\t\x10\x01(\x80 \xba\x01\x01\x00\"S\n\rSyncDirectory\x12\x1c\n\x04path\x18\x01 \x01(\tB\x0e\xbaH\x0br\t\x10\x01(\x80 \xba\x01\x01\x00\x12\x1b\n\x04mode\x18\x02 \x01(\rB\x08\xbaH\x05*\x03\x18\xff\x03H\x00\x88\x01\x01\x42\x07\n\x05_mode\"\xb7\x02\n\x10SyncFilesRequest\x12\x33\n\x06header\x18\x01 \x01(\x0b\x32!.miosa.sandbox.v1.SyncFilesHeaderH\x00\x12*\n\x04link\x18\x02 \x01(\x0b\x32\x1a.miosa.sandbox.v1.SyncLinkH\x00\x12\x30\n\x04\x66ile\x18\x03 \x01(\x0b\x32 .miosa.sandbox.v1.SyncFileHeaderH\x00\x12\x1b\n\x04\x64\x61ta\x18\x04 \x01(\x0c\x42\x0b\xbaH\x08z\x06\x10\x01\x18\x80\x80@H\x00\x12.\n\x06\x64\x65lete\x18\x05 \x01(\x0b\x32\x1c.miosa.sandbox.v1.SyncDeleteH\x00\x12\x34\n\tdirectory\x18\x06 \x01(\x0b\x32\x1f.miosa.sandbox.v1.SyncDirectoryH\x00\x42\r\n\x04part\x12\x05\xbaH\x02\x08\x01\"F\n\nPathChange\x12\x0c\n\x04path\x18\x01 \x01(\t\x12*\n\x04kind\x18\x02 \x01(\x0e\x32\x1c.miosa.sandbox.v1.ChangeKind\"\xba\x03\n\x11SyncFilesResponse\x12\x0f\n\x07sync_id\x18\x01 \x01(\t\x12\x0e\n\x06reused\x18\x02 \x01(\x08\x12\x0c\n\x04root\x18\x03 \x01(\t\x12\r\n\x05\x61\x64\x64\x65\x64\x18\x04 \x01(\x04\x12\x10\n\x08modified\x18\x05 \x01(\x04\x12\x0f\n\x07\x64\x65leted\x18\x06 \x01(\x04\x12\x11\n\tunchanged\x18\x07 \x01(\x04\x12-\n\x07\x63hanges\x18\x08 \x03(\x0b\x32\x1c.miosa.sandbox.v1.PathChange\x12\x19\n\x11\x63hanges_truncated\x18\t \x01(\x08\x12\x16\n\x0ereceived_bytes\x18\n \x01(\x04\x12\x15\n\rwritten_bytes\x18\x0b \x01(\x04\x12\x13\n\x0broot_digest\x18\x0c \x01(\x0c\x12.\n\x06reload\x18\r \x01(\x0b\x32\x1e.miosa.sandbox.v1.ReloadResult\x12\x35\n\rpreview_state\x18\x0e \x01(\x0e\x32\x1e.miosa.sandbox.v1.PreviewState\x12\x0c\n\x04user\x18\x0f \x01(\t\x12.\n\x07timings\x18\x10 \x03(\x0b\x32\x1d.miosa.sandbox.v1.PhaseTiming*P\n\x08SyncMode\x12\x19\n\x15SYNC_MODE_UNSPECIFIED\x10\x00\x12\x13\n\x0fSYNC_MODE_PATCH\x10\x01\x12\x14\n\x10SYNC_MODE_MIRROR\x10\x02*V\n\nSyncVerify\x12\x1b\n\x17SYNC_VERIFY_UNSPECIFIED\x10\x00\x12\x15\n\x11SYNC_VERIFY_INDEX\x10\x01\x12\x14\n\x10SYNC_VERIFY_FULL\x10\x02*s\n\nChangeKind\x12\x1b\n\x17\x43HANGE_KIND_UNSPECIFIED\x10\x00\x12\x15\n\x11\x43HANGE_KIND_ADDED\x10\x01\x12\x18\n\x14\x43HANGE_KIND_MODIFIED\x10\x02\x12\x17\n\x13\x43HANGE_KIND_DELETED\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n miosa/sandbox/v1/file_sync.proto\x12\x10miosa.sandbox.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#miosa/sandbox/v1/error_reason.proto\x1a\x1emiosa/sandbox/v1/outcome.proto\x1a\x1dmiosa/sandbox/v1/policy.proto\x1a\x1emiosa/sandbox/v1/preview.proto\x1a\x1emiosa/sandbox/v1/program.proto\"\x91\x02\n\x0cReloadSignal\x12\x39\n\x07\x65xec_id\x18\x01 \x01(\tB(\xbaH%r#2!^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$\x12\xc5\x01\n\x06signal\x18\x02 \x01(\tB\xb4\x01\xbaH\xb0\x01r\xad\x01R\x03HUPR\x03INTR\x04QUITR\x03ILLR\x04TRAPR\x04\x41\x42RTR\x03\x42USR\x03\x46PER\x04KILLR\x04USR1R\x04SEGVR\x04USR2R\x04PIPER\x04\x41LRMR\x04TERMR\x04\x43HLDR\x04\x43ONTR\x04STOPR\x04TSTPR\x04TTINR\x04TTOUR\x03URGR\x04XCPUR\x04XFSZR\x06VTALRMR\x04PROFR\x05WINCHR\x02IOR\x03PWRR\x03SYS\"\xa6\x06\n\x0cReloadAction\x12*\n\x07program\x18\x01 \x01(\x0b\x32\x19.miosa.sandbox.v1.Program\x12<\n\x07\x65xec_id\x18\x02 \x01(\tB+\xbaH(r#2!^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$\xd8\x01\x01\x12\x19\n\x03\x63wd\x18\x03 \x01(\tB\x0c\xbaH\tr\x07(\x80 \xba\x01\x01\x00\x12r\n\x03\x65nv\x18\x04 \x03(\x0b\x32\'.miosa.sandbox.v1.ReloadAction.EnvEntryB<\x80\x01\x01\xbaH6\x9a\x01\x33\x10\x80\x02\"\"r 2\x1e^[A-Za-z_][A-Za-z0-9_]{0,127}$*\nr\x08(\x80\x80\x02\xba\x01\x01\x00\x12\x30\n\x04user\x18\x05 \x01(\tB\"\xbaH\x1fr\x1a\x32\x18^[a-z_][a-z0-9_-]{0,31}$\xd8\x01\x01\x12?\n\x07timeout\x18\x06 \x01(\x0b\x32\x19.google.protobuf.DurationB\x13\xbaH\x10\xaa\x01\r\"\x05\x08\x80\x9a\x9e\x01\x32\x04\x10\xc0\x84=\x12\x0e\n\x06\x64\x65tach\x18\x07 \x01(\x08\x12.\n\x06signal\x18\x08 \x01(\x0b\x32\x1e.miosa.sandbox.v1.ReloadSignal\x1a*\n\x08\x45nvEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01:\xbd\x02\xbaH\xb9\x02\x1a`\n\x11program.or_signal\x12$either program or signal is required\x1a%has(this.program) != has(this.signal)\x1a\xd4\x01\n\x0csignal.alone\x12\x35\x61 signal goes with no other field: nothing is started\x1a\x8c\x01!has(this.signal) || (this.exec_id == \"\" && this.cwd == \"\" && this.env.size() == 0 && this.user == \"\" && !has(this.timeout) && !this.detach)\"\xa9\x03\n\x0cReloadResult\x12\x0f\n\x07\x65xec_id\x18\x01 \x01(\t\x12\x0f\n\x07running\x18\x02 \x01(\x08\x12&\n\x05\x63\x61use\x18\x03 \x01(\x0e\x32\x17.miosa.sandbox.v1.Cause\x12&\n\x05\x66\x61ult\x18\x04 \x01(\x0e\x32\x17.miosa.sandbox.v1.Fault\x12\x16\n\texit_code\x18\x05 \x01(\x05H\x00\x88\x01\x01\x12\x13\n\x06signal\x18\x06 \x01(\tH\x01\x88\x01\x01\x12\x13\n\x0boutput_tail\x18\x07 \x01(\x0c\x12+\n\x08\x64uration\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x30\n\x07verdict\x18\t \x01(\x0b\x32\x1f.miosa.sandbox.v1.PolicyVerdict\x12.\n\x07refusal\x18\n \x01(\x0e\x32\x1d.miosa.sandbox.v1.ErrorReason\x12\x17\n\x0frefusal_message\x18\x0b \x01(\t\x12\x16\n\tdelivered\x18\x0c \x01(\x08H\x02\x88\x01\x01\x42\x0c\n\n_exit_codeB\t\n\x07_signalB\x0c\n\n_delivered\"\x92\x04\n\x0fSyncFilesHeader\x12\x30\n\nsandbox_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$\x12\x1c\n\x04root\x18\x02 \x01(\tB\x0e\xbaH\x0br\t\x10\x01(\x80 \xba\x01\x01\x00\x12)\n\x07sync_id\x18\x03 \x01(\tB\x18\xbaH\x15r\x10\x32\x0e^[!-~]{1,128}$\xd8\x01\x01\x12\x32\n\x04mode\x18\x04 \x01(\x0e\x32\x1a.miosa.sandbox.v1.SyncModeB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12(\n\x08\x65xcludes\x18\x05 \x03(\tB\x16\xbaH\x13\x92\x01\x10\x10\x80\x02\"\x0br\t\x10\x01(\x80\x08\xba\x01\x01\x00\x12$\n\x0eif_root_digest\x18\x06 \x01(\x0c\x42\x07\xbaH\x04z\x02h H\x00\x88\x01\x01\x12.\n\x06reload\x18\x07 \x01(\x0b\x32\x1e.miosa.sandbox.v1.ReloadAction\x12\x36\n\x06verify\x18\x08 \x01(\x0e\x32\x1c.miosa.sandbox.v1.SyncVerifyB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x30\n\x04user\x18\t \x01(\tB\"\xbaH\x1fr\x1a\x32\x18^[a-z_][a-z0-9_-]{0,31}$\xd8\x01\x01\x12>\n\x0cpreview_wait\x18\n \x01(\x0b\x32\x19.google.protobuf.DurationB\r\xbaH\n\xaa\x01\x07\"\x03\x08\xd8\x04\x32\x00\x12\x13\n\x0b\x61uto_resume\x18\x0b \x01(\x08\x42\x11\n\x0f_if_root_digest\"H\n\x08SyncLink\x12\x1c\n\x04path\x18\x01 \x01(\tB\x0e\xbaH\x0br\t\x10\x01(\x80 \xba\x01\x01\x00\x12\x1e\n\x06target\x18\x02 \x01(\tB\x0e\xbaH\x0br\t\x10\x01(\xff\x1f\xba\x01\x01\x00\"\xcc\x01\n\x0eSyncFileHeader\x12\x1c\n\x04path\x18\x01 \x01(\tB\x0e\xbaH\x0br\t\x10\x01(\x80 \xba\x01\x01\x00\x12\x1b\n\x04mode\x18\x02 \x01(\rB\x08\xbaH\x05*\x03\x18\xff\x03H\x00\x88\x01\x01\x12\x19\n\x04size\x18\x03 \x01(\x04\x42\x0b\xbaH\x08\x32\x06\x18\x80\x80\x80\x80@\x12\x17\n\x06sha256\x18\x04 \x01(\x0c\x42\x07\xbaH\x04z\x02h \x12/\n\x0bmodify_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tunchanged\x18\x06 \x01(\x08\x42\x07\n\x05_mode\"*\n\nSyncDelete\x12\x1c\n\x04path\x18\x01 \x01(\tB\x0e\xbaH\x0br\t\x10\x01(\x80 \xba\x01\x01\x00\"S\n\rSyncDirectory\x12\x1c\n\x04path\x18\x01 \x01(\tB\x0e\xbaH\x0br\t\x10\x01(\x80 \xba\x01\x01\x00\x12\x1b\n\x04mode\x18\x02 \x01(\rB\x08\xbaH\x05*\x03\x18\xff\x03H\x00\x88\x01\x01\x42\x07\n\x05_mode\"\xf8\x01\n\tSyncEntry\x12*\n\x04link\x18\x01 \x01(\x0b\x32\x1a.miosa.sandbox.v1.SyncLinkH\x00\x12\x30\n\x04\x66ile\x18\x02 \x01(\x0b\x32 .miosa.sandbox.v1.SyncFileHeaderH\x00\x12\x34\n\tdirectory\x18\x03 \x01(\x0b\x32\x1f.miosa.sandbox.v1.SyncDirectoryH\x00\x12.\n\x06\x64\x65lete\x18\x04 \x01(\x0b\x32\x1c.miosa.sandbox.v1.SyncDeleteH\x00\x12\x17\n\x04\x64\x61ta\x18\x05 \x01(\x0c\x42\t\xbaH\x06z\x04\x18\x80\x80@B\x0e\n\x05\x65ntry\x12\x05\xbaH\x02\x08\x01\"H\n\x0bSyncEntries\x12\x39\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x1b.miosa.sandbox.v1.SyncEntryB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\xe8\x07\"\xe9\x02\n\x10SyncFilesRequest\x12\x33\n\x06header\x18\x01 \x01(\x0b\x32!.miosa.sandbox.v1.SyncFilesHeaderH\x00\x12*\n\x04link\x18\x02 \x01(\x0b\x32\x1a.miosa.sandbox.v1.SyncLinkH\x00\x12\x30\n\x04\x66ile\x18\x03 \x01(\x0b\x32 .miosa.sandbox.v1.SyncFileHeaderH\x00\x12\x1b\n\x04\x64\x61ta\x18\x04 \x01(\x0c\x42\x0b\xbaH\x08z\x06\x10\x01\x18\x80\x80@H\x00\x12.\n\x06\x64\x65lete\x18\x05 \x01(\x0b\x32\x1c.miosa.sandbox.v1.SyncDeleteH\x00\x12\x34\n\tdirectory\x18\x06 \x01(\x0b\x32\x1f.miosa.sandbox.v1.SyncDirectoryH\x00\x12\x30\n\x07\x65ntries\x18\x07 \x01(\x0b\x32\x1d.miosa.sandbox.v1.SyncEntriesH\x00\x42\r\n\x04part\x12\x05\xbaH\x02\x08\x01\"F\n\nPathChange\x12\x0c\n\x04path\x18\x01 \x01(\t\x12*\n\x04kind\x18\x02 \x01(\x0e\x32\x1c.miosa.sandbox.v1.ChangeKind\"\xba\x03\n\x11SyncFilesResponse\x12\x0f\n\x07sync_id\x18\x01 \x01(\t\x12\x0e\n\x06reused\x18\x02 \x01(\x08\x12\x0c\n\x04root\x18\x03 \x01(\t\x12\r\n\x05\x61\x64\x64\x65\x64\x18\x04 \x01(\x04\x12\x10\n\x08modified\x18\x05 \x01(\x04\x12\x0f\n\x07\x64\x65leted\x18\x06 \x01(\x04\x12\x11\n\tunchanged\x18\x07 \x01(\x04\x12-\n\x07\x63hanges\x18\x08 \x03(\x0b\x32\x1c.miosa.sandbox.v1.PathChange\x12\x19\n\x11\x63hanges_truncated\x18\t \x01(\x08\x12\x16\n\x0ereceived_bytes\x18\n \x01(\x04\x12\x15\n\rwritten_bytes\x18\x0b \x01(\x04\x12\x13\n\x0broot_digest\x18\x0c \x01(\x0c\x12.\n\x06reload\x18\r \x01(\x0b\x32\x1e.miosa.sandbox.v1.ReloadResult\x12\x35\n\rpreview_state\x18\x0e \x01(\x0e\x32\x1e.miosa.sandbox.v1.PreviewState\x12\x0c\n\x04user\x18\x0f \x01(\t\x12.\n\x07timings\x18\x10 \x03(\x0b\x32\x1d.miosa.sandbox.v1.PhaseTiming*P\n\x08SyncMode\x12\x19\n\x15SYNC_MODE_UNSPECIFIED\x10\x00\x12\x13\n\x0fSYNC_MODE_PATCH\x10\x01\x12\x14\n\x10SYNC_MODE_MIRROR\x10\x02*V\n\nSyncVerify\x12\x1b\n\x17SYNC_VERIFY_UNSPECIFIED\x10\x00\x12\x15\n\x11SYNC_VERIFY_INDEX\x10\x01\x12\x14\n\x10SYNC_VERIFY_FULL\x10\x02*s\n\nChangeKind\x12\x1b\n\x17\x43HANGE_KIND_UNSPECIFIED\x10\x00\x12\x15\n\x11\x43HANGE_KIND_ADDED\x10\x01\x12\x18\n\x14\x43HANGE_KIND_MODIFIED\x10\x02\x12\x17\n\x13\x43HANGE_KIND_DELETED\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'miosa.sandbox.v1.file_sync_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_RELOADSIGNAL'].fields_by_name['exec_id']._loaded_options = None
+  _globals['_RELOADSIGNAL'].fields_by_name['exec_id']._serialized_options = b'\272H%r#2!^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$'
+  _globals['_RELOADSIGNAL'].fields_by_name['signal']._loaded_options = None
+  _globals['_RELOADSIGNAL'].fields_by_name['signal']._serialized_options = b'\272H\260\001r\255\001R\003HUPR\003INTR\004QUITR\003ILLR\004TRAPR\004ABRTR\003BUSR\003FPER\004KILLR\004USR1R\004SEGVR\004USR2R\004PIPER\004ALRMR\004TERMR\004CHLDR\004CONTR\004STOPR\004TSTPR\004TTINR\004TTOUR\003URGR\004XCPUR\004XFSZR\006VTALRMR\004PROFR\005WINCHR\002IOR\003PWRR\003SYS'
   _globals['_RELOADACTION_ENVENTRY']._loaded_options = None
   _globals['_RELOADACTION_ENVENTRY']._serialized_options = b'8\001'
-  _globals['_RELOADACTION'].fields_by_name['program']._loaded_options = None
-  _globals['_RELOADACTION'].fields_by_name['program']._serialized_options = b'\272H\003\310\001\001'
   _globals['_RELOADACTION'].fields_by_name['exec_id']._loaded_options = None
   _globals['_RELOADACTION'].fields_by_name['exec_id']._serialized_options = b'\272H(r#2!^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$\330\001\001'
   _globals['_RELOADACTION'].fields_by_name['cwd']._loaded_options = None
@@ -52,6 +55,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RELOADACTION'].fields_by_name['user']._serialized_options = b'\272H\037r\0322\030^[a-z_][a-z0-9_-]{0,31}$\330\001\001'
   _globals['_RELOADACTION'].fields_by_name['timeout']._loaded_options = None
   _globals['_RELOADACTION'].fields_by_name['timeout']._serialized_options = b'\272H\020\252\001\r\"\005\010\200\232\236\0012\004\020\300\204='
+  _globals['_RELOADACTION']._loaded_options = None
+  _globals['_RELOADACTION']._serialized_options = b'\272H\271\002\032`\n\021program.or_signal\022$either program or signal is required\032%has(this.program) != has(this.signal)\032\324\001\n\014signal.alone\0225a signal goes with no other field: nothing is started\032\214\001!has(this.signal) || (this.exec_id == \"\" && this.cwd == \"\" && this.env.size() == 0 && this.user == \"\" && !has(this.timeout) && !this.detach)'
   _globals['_SYNCFILESHEADER'].fields_by_name['sandbox_id']._loaded_options = None
   _globals['_SYNCFILESHEADER'].fields_by_name['sandbox_id']._serialized_options = b'\272H\031r\0272\025^[A-Za-z0-9_-]{1,64}$'
   _globals['_SYNCFILESHEADER'].fields_by_name['root']._loaded_options = None
@@ -88,36 +93,48 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SYNCDIRECTORY'].fields_by_name['path']._serialized_options = b'\272H\013r\t\020\001(\200 \272\001\001\000'
   _globals['_SYNCDIRECTORY'].fields_by_name['mode']._loaded_options = None
   _globals['_SYNCDIRECTORY'].fields_by_name['mode']._serialized_options = b'\272H\005*\003\030\377\003'
+  _globals['_SYNCENTRY'].oneofs_by_name['entry']._loaded_options = None
+  _globals['_SYNCENTRY'].oneofs_by_name['entry']._serialized_options = b'\272H\002\010\001'
+  _globals['_SYNCENTRY'].fields_by_name['data']._loaded_options = None
+  _globals['_SYNCENTRY'].fields_by_name['data']._serialized_options = b'\272H\006z\004\030\200\200@'
+  _globals['_SYNCENTRIES'].fields_by_name['entries']._loaded_options = None
+  _globals['_SYNCENTRIES'].fields_by_name['entries']._serialized_options = b'\272H\010\222\001\005\010\001\020\350\007'
   _globals['_SYNCFILESREQUEST'].oneofs_by_name['part']._loaded_options = None
   _globals['_SYNCFILESREQUEST'].oneofs_by_name['part']._serialized_options = b'\272H\002\010\001'
   _globals['_SYNCFILESREQUEST'].fields_by_name['data']._loaded_options = None
   _globals['_SYNCFILESREQUEST'].fields_by_name['data']._serialized_options = b'\272H\010z\006\020\001\030\200\200@'
-  _globals['_SYNCMODE']._serialized_start=2815
-  _globals['_SYNCMODE']._serialized_end=2895
-  _globals['_SYNCVERIFY']._serialized_start=2897
-  _globals['_SYNCVERIFY']._serialized_end=2983
-  _globals['_CHANGEKIND']._serialized_start=2985
-  _globals['_CHANGEKIND']._serialized_end=3100
-  _globals['_RELOADACTION']._serialized_start=276
-  _globals['_RELOADACTION']._serialized_end=722
-  _globals['_RELOADACTION_ENVENTRY']._serialized_start=680
-  _globals['_RELOADACTION_ENVENTRY']._serialized_end=722
-  _globals['_RELOADRESULT']._serialized_start=725
-  _globals['_RELOADRESULT']._serialized_end=1039
-  _globals['_SYNCFILESHEADER']._serialized_start=1042
-  _globals['_SYNCFILESHEADER']._serialized_end=1572
-  _globals['_SYNCLINK']._serialized_start=1574
-  _globals['_SYNCLINK']._serialized_end=1646
-  _globals['_SYNCFILEHEADER']._serialized_start=1649
-  _globals['_SYNCFILEHEADER']._serialized_end=1853
-  _globals['_SYNCDELETE']._serialized_start=1855
-  _globals['_SYNCDELETE']._serialized_end=1897
-  _globals['_SYNCDIRECTORY']._serialized_start=1899
-  _globals['_SYNCDIRECTORY']._serialized_end=1982
-  _globals['_SYNCFILESREQUEST']._serialized_start=1985
-  _globals['_SYNCFILESREQUEST']._serialized_end=2296
-  _globals['_PATHCHANGE']._serialized_start=2298
-  _globals['_PATHCHANGE']._serialized_end=2368
-  _globals['_SYNCFILESRESPONSE']._serialized_start=2371
-  _globals['_SYNCFILESRESPONSE']._serialized_end=2813
+  _globals['_SYNCMODE']._serialized_start=3974
+  _globals['_SYNCMODE']._serialized_end=4054
+  _globals['_SYNCVERIFY']._serialized_start=4056
+  _globals['_SYNCVERIFY']._serialized_end=4142
+  _globals['_CHANGEKIND']._serialized_start=4144
+  _globals['_CHANGEKIND']._serialized_end=4259
+  _globals['_RELOADSIGNAL']._serialized_start=313
+  _globals['_RELOADSIGNAL']._serialized_end=586
+  _globals['_RELOADACTION']._serialized_start=589
+  _globals['_RELOADACTION']._serialized_end=1395
+  _globals['_RELOADACTION_ENVENTRY']._serialized_start=1033
+  _globals['_RELOADACTION_ENVENTRY']._serialized_end=1075
+  _globals['_RELOADRESULT']._serialized_start=1398
+  _globals['_RELOADRESULT']._serialized_end=1823
+  _globals['_SYNCFILESHEADER']._serialized_start=1826
+  _globals['_SYNCFILESHEADER']._serialized_end=2356
+  _globals['_SYNCLINK']._serialized_start=2358
+  _globals['_SYNCLINK']._serialized_end=2430
+  _globals['_SYNCFILEHEADER']._serialized_start=2433
+  _globals['_SYNCFILEHEADER']._serialized_end=2637
+  _globals['_SYNCDELETE']._serialized_start=2639
+  _globals['_SYNCDELETE']._serialized_end=2681
+  _globals['_SYNCDIRECTORY']._serialized_start=2683
+  _globals['_SYNCDIRECTORY']._serialized_end=2766
+  _globals['_SYNCENTRY']._serialized_start=2769
+  _globals['_SYNCENTRY']._serialized_end=3017
+  _globals['_SYNCENTRIES']._serialized_start=3019
+  _globals['_SYNCENTRIES']._serialized_end=3091
+  _globals['_SYNCFILESREQUEST']._serialized_start=3094
+  _globals['_SYNCFILESREQUEST']._serialized_end=3455
+  _globals['_PATHCHANGE']._serialized_start=3457
+  _globals['_PATHCHANGE']._serialized_end=3527
+  _globals['_SYNCFILESRESPONSE']._serialized_start=3530
+  _globals['_SYNCFILESRESPONSE']._serialized_end=3972
 # @@protoc_insertion_point(module_scope)

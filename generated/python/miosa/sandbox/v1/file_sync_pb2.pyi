@@ -3,6 +3,7 @@ import datetime
 from buf.validate import validate_pb2 as _validate_pb2
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from miosa.sandbox.v1 import error_reason_pb2 as _error_reason_pb2
 from miosa.sandbox.v1 import outcome_pb2 as _outcome_pb2
 from miosa.sandbox.v1 import policy_pb2 as _policy_pb2
 from miosa.sandbox.v1 import preview_pb2 as _preview_pb2
@@ -45,8 +46,16 @@ CHANGE_KIND_ADDED: ChangeKind
 CHANGE_KIND_MODIFIED: ChangeKind
 CHANGE_KIND_DELETED: ChangeKind
 
+class ReloadSignal(_message.Message):
+    __slots__ = ("exec_id", "signal")
+    EXEC_ID_FIELD_NUMBER: _ClassVar[int]
+    SIGNAL_FIELD_NUMBER: _ClassVar[int]
+    exec_id: str
+    signal: str
+    def __init__(self, exec_id: _Optional[str] = ..., signal: _Optional[str] = ...) -> None: ...
+
 class ReloadAction(_message.Message):
-    __slots__ = ("program", "exec_id", "cwd", "env", "user", "timeout", "detach")
+    __slots__ = ("program", "exec_id", "cwd", "env", "user", "timeout", "detach", "signal")
     class EnvEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -61,6 +70,7 @@ class ReloadAction(_message.Message):
     USER_FIELD_NUMBER: _ClassVar[int]
     TIMEOUT_FIELD_NUMBER: _ClassVar[int]
     DETACH_FIELD_NUMBER: _ClassVar[int]
+    SIGNAL_FIELD_NUMBER: _ClassVar[int]
     program: _program_pb2.Program
     exec_id: str
     cwd: str
@@ -68,10 +78,11 @@ class ReloadAction(_message.Message):
     user: str
     timeout: _duration_pb2.Duration
     detach: bool
-    def __init__(self, program: _Optional[_Union[_program_pb2.Program, _Mapping]] = ..., exec_id: _Optional[str] = ..., cwd: _Optional[str] = ..., env: _Optional[_Mapping[str, str]] = ..., user: _Optional[str] = ..., timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., detach: _Optional[bool] = ...) -> None: ...
+    signal: ReloadSignal
+    def __init__(self, program: _Optional[_Union[_program_pb2.Program, _Mapping]] = ..., exec_id: _Optional[str] = ..., cwd: _Optional[str] = ..., env: _Optional[_Mapping[str, str]] = ..., user: _Optional[str] = ..., timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., detach: _Optional[bool] = ..., signal: _Optional[_Union[ReloadSignal, _Mapping]] = ...) -> None: ...
 
 class ReloadResult(_message.Message):
-    __slots__ = ("exec_id", "running", "cause", "fault", "exit_code", "signal", "output_tail", "duration", "verdict")
+    __slots__ = ("exec_id", "running", "cause", "fault", "exit_code", "signal", "output_tail", "duration", "verdict", "refusal", "refusal_message", "delivered")
     EXEC_ID_FIELD_NUMBER: _ClassVar[int]
     RUNNING_FIELD_NUMBER: _ClassVar[int]
     CAUSE_FIELD_NUMBER: _ClassVar[int]
@@ -81,6 +92,9 @@ class ReloadResult(_message.Message):
     OUTPUT_TAIL_FIELD_NUMBER: _ClassVar[int]
     DURATION_FIELD_NUMBER: _ClassVar[int]
     VERDICT_FIELD_NUMBER: _ClassVar[int]
+    REFUSAL_FIELD_NUMBER: _ClassVar[int]
+    REFUSAL_MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    DELIVERED_FIELD_NUMBER: _ClassVar[int]
     exec_id: str
     running: bool
     cause: _outcome_pb2.Cause
@@ -90,7 +104,10 @@ class ReloadResult(_message.Message):
     output_tail: bytes
     duration: _duration_pb2.Duration
     verdict: _policy_pb2.PolicyVerdict
-    def __init__(self, exec_id: _Optional[str] = ..., running: _Optional[bool] = ..., cause: _Optional[_Union[_outcome_pb2.Cause, str]] = ..., fault: _Optional[_Union[_outcome_pb2.Fault, str]] = ..., exit_code: _Optional[int] = ..., signal: _Optional[str] = ..., output_tail: _Optional[bytes] = ..., duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., verdict: _Optional[_Union[_policy_pb2.PolicyVerdict, _Mapping]] = ...) -> None: ...
+    refusal: _error_reason_pb2.ErrorReason
+    refusal_message: str
+    delivered: bool
+    def __init__(self, exec_id: _Optional[str] = ..., running: _Optional[bool] = ..., cause: _Optional[_Union[_outcome_pb2.Cause, str]] = ..., fault: _Optional[_Union[_outcome_pb2.Fault, str]] = ..., exit_code: _Optional[int] = ..., signal: _Optional[str] = ..., output_tail: _Optional[bytes] = ..., duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., verdict: _Optional[_Union[_policy_pb2.PolicyVerdict, _Mapping]] = ..., refusal: _Optional[_Union[_error_reason_pb2.ErrorReason, str]] = ..., refusal_message: _Optional[str] = ..., delivered: _Optional[bool] = ...) -> None: ...
 
 class SyncFilesHeader(_message.Message):
     __slots__ = ("sandbox_id", "root", "sync_id", "mode", "excludes", "if_root_digest", "reload", "verify", "user", "preview_wait", "auto_resume")
@@ -156,21 +173,43 @@ class SyncDirectory(_message.Message):
     mode: int
     def __init__(self, path: _Optional[str] = ..., mode: _Optional[int] = ...) -> None: ...
 
+class SyncEntry(_message.Message):
+    __slots__ = ("link", "file", "directory", "delete", "data")
+    LINK_FIELD_NUMBER: _ClassVar[int]
+    FILE_FIELD_NUMBER: _ClassVar[int]
+    DIRECTORY_FIELD_NUMBER: _ClassVar[int]
+    DELETE_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    link: SyncLink
+    file: SyncFileHeader
+    directory: SyncDirectory
+    delete: SyncDelete
+    data: bytes
+    def __init__(self, link: _Optional[_Union[SyncLink, _Mapping]] = ..., file: _Optional[_Union[SyncFileHeader, _Mapping]] = ..., directory: _Optional[_Union[SyncDirectory, _Mapping]] = ..., delete: _Optional[_Union[SyncDelete, _Mapping]] = ..., data: _Optional[bytes] = ...) -> None: ...
+
+class SyncEntries(_message.Message):
+    __slots__ = ("entries",)
+    ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    entries: _containers.RepeatedCompositeFieldContainer[SyncEntry]
+    def __init__(self, entries: _Optional[_Iterable[_Union[SyncEntry, _Mapping]]] = ...) -> None: ...
+
 class SyncFilesRequest(_message.Message):
-    __slots__ = ("header", "link", "file", "data", "delete", "directory")
+    __slots__ = ("header", "link", "file", "data", "delete", "directory", "entries")
     HEADER_FIELD_NUMBER: _ClassVar[int]
     LINK_FIELD_NUMBER: _ClassVar[int]
     FILE_FIELD_NUMBER: _ClassVar[int]
     DATA_FIELD_NUMBER: _ClassVar[int]
     DELETE_FIELD_NUMBER: _ClassVar[int]
     DIRECTORY_FIELD_NUMBER: _ClassVar[int]
+    ENTRIES_FIELD_NUMBER: _ClassVar[int]
     header: SyncFilesHeader
     link: SyncLink
     file: SyncFileHeader
     data: bytes
     delete: SyncDelete
     directory: SyncDirectory
-    def __init__(self, header: _Optional[_Union[SyncFilesHeader, _Mapping]] = ..., link: _Optional[_Union[SyncLink, _Mapping]] = ..., file: _Optional[_Union[SyncFileHeader, _Mapping]] = ..., data: _Optional[bytes] = ..., delete: _Optional[_Union[SyncDelete, _Mapping]] = ..., directory: _Optional[_Union[SyncDirectory, _Mapping]] = ...) -> None: ...
+    entries: SyncEntries
+    def __init__(self, header: _Optional[_Union[SyncFilesHeader, _Mapping]] = ..., link: _Optional[_Union[SyncLink, _Mapping]] = ..., file: _Optional[_Union[SyncFileHeader, _Mapping]] = ..., data: _Optional[bytes] = ..., delete: _Optional[_Union[SyncDelete, _Mapping]] = ..., directory: _Optional[_Union[SyncDirectory, _Mapping]] = ..., entries: _Optional[_Union[SyncEntries, _Mapping]] = ...) -> None: ...
 
 class PathChange(_message.Message):
     __slots__ = ("path", "kind")

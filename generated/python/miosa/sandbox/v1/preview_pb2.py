@@ -26,7 +26,7 @@ from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1emiosa/sandbox/v1/preview.proto\x12\x10miosa.sandbox.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\"u\n\x0fPreviewSettings\x12\x1e\n\x04port\x18\x01 \x01(\rB\x0b\xbaH\x08*\x06\x18\xff\xff\x03(\x01H\x00\x88\x01\x01\x12\x39\n\x06\x61\x63\x63\x65ss\x18\x02 \x01(\x0e\x32\x1f.miosa.sandbox.v1.PreviewAccessB\x08\xbaH\x05\x82\x01\x02\x10\x01\x42\x07\n\x05_port\"\xd8\x02\n\x07Preview\x12\x0c\n\x04port\x18\x01 \x01(\r\x12/\n\x06\x61\x63\x63\x65ss\x18\x02 \x01(\x0e\x32\x1f.miosa.sandbox.v1.PreviewAccess\x12\x0b\n\x03url\x18\x03 \x01(\t\x12<\n\x07headers\x18\x04 \x03(\x0b\x32&.miosa.sandbox.v1.Preview.HeadersEntryB\x03\x80\x01\x01\x12\x12\n\ndirect_url\x18\x05 \x01(\t\x12I\n\x0e\x64irect_headers\x18\x06 \x03(\x0b\x32,.miosa.sandbox.v1.Preview.DirectHeadersEntryB\x03\x80\x01\x01\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x34\n\x12\x44irectHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xa6\x01\n\x11GetPreviewRequest\x12\x30\n\nsandbox_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$\x12\x1e\n\x04port\x18\x02 \x01(\rB\x0b\xbaH\x08*\x06\x18\xff\xff\x03(\x01H\x00\x88\x01\x01\x12\x36\n\x04wait\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationB\r\xbaH\n\xaa\x01\x07\"\x03\x08\xd8\x04\x32\x00\x42\x07\n\x05_port\"w\n\x12GetPreviewResponse\x12*\n\x07preview\x18\x01 \x01(\x0b\x32\x19.miosa.sandbox.v1.Preview\x12\x35\n\rpreview_state\x18\x02 \x01(\x0e\x32\x1e.miosa.sandbox.v1.PreviewState*d\n\rPreviewAccess\x12\x1e\n\x1aPREVIEW_ACCESS_UNSPECIFIED\x10\x00\x12\x19\n\x15PREVIEW_ACCESS_PUBLIC\x10\x01\x12\x18\n\x14PREVIEW_ACCESS_TOKEN\x10\x02*\x8a\x01\n\x0cPreviewState\x12\x1d\n\x19PREVIEW_STATE_UNSPECIFIED\x10\x00\x12\x1b\n\x17PREVIEW_STATE_LISTENING\x10\x01\x12\x1f\n\x1bPREVIEW_STATE_NOT_LISTENING\x10\x02\x12\x1d\n\x19PREVIEW_STATE_UNREACHABLE\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1emiosa/sandbox/v1/preview.proto\x12\x10miosa.sandbox.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\"u\n\x0fPreviewSettings\x12\x1e\n\x04port\x18\x01 \x01(\rB\x0b\xbaH\x08*\x06\x18\xff\xff\x03(\x01H\x00\x88\x01\x01\x12\x39\n\x06\x61\x63\x63\x65ss\x18\x02 \x01(\x0e\x32\x1f.miosa.sandbox.v1.PreviewAccessB\x08\xbaH\x05\x82\x01\x02\x10\x01\x42\x07\n\x05_port\"\xd8\x02\n\x07Preview\x12\x0c\n\x04port\x18\x01 \x01(\r\x12/\n\x06\x61\x63\x63\x65ss\x18\x02 \x01(\x0e\x32\x1f.miosa.sandbox.v1.PreviewAccess\x12\x0b\n\x03url\x18\x03 \x01(\t\x12<\n\x07headers\x18\x04 \x03(\x0b\x32&.miosa.sandbox.v1.Preview.HeadersEntryB\x03\x80\x01\x01\x12\x12\n\ndirect_url\x18\x05 \x01(\t\x12I\n\x0e\x64irect_headers\x18\x06 \x03(\x0b\x32,.miosa.sandbox.v1.Preview.DirectHeadersEntryB\x03\x80\x01\x01\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x34\n\x12\x44irectHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xa6\x01\n\x11GetPreviewRequest\x12\x30\n\nsandbox_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$\x12\x1e\n\x04port\x18\x02 \x01(\rB\x0b\xbaH\x08*\x06\x18\xff\xff\x03(\x01H\x00\x88\x01\x01\x12\x36\n\x04wait\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationB\r\xbaH\n\xaa\x01\x07\"\x03\x08\xd8\x04\x32\x00\x42\x07\n\x05_port\"\xa1\x01\n\x12GetPreviewResponse\x12*\n\x07preview\x18\x01 \x01(\x0b\x32\x19.miosa.sandbox.v1.Preview\x12\x35\n\rpreview_state\x18\x02 \x01(\x0e\x32\x1e.miosa.sandbox.v1.PreviewState\x12\x18\n\x0bhttp_status\x18\x03 \x01(\rH\x00\x88\x01\x01\x42\x0e\n\x0c_http_status*d\n\rPreviewAccess\x12\x1e\n\x1aPREVIEW_ACCESS_UNSPECIFIED\x10\x00\x12\x19\n\x15PREVIEW_ACCESS_PUBLIC\x10\x01\x12\x18\n\x14PREVIEW_ACCESS_TOKEN\x10\x02*\x8a\x01\n\x0cPreviewState\x12\x1d\n\x19PREVIEW_STATE_UNSPECIFIED\x10\x00\x12\x1b\n\x17PREVIEW_STATE_LISTENING\x10\x01\x12\x1f\n\x1bPREVIEW_STATE_NOT_LISTENING\x10\x02\x12\x1d\n\x19PREVIEW_STATE_UNREACHABLE\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -51,10 +51,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETPREVIEWREQUEST'].fields_by_name['port']._serialized_options = b'\272H\010*\006\030\377\377\003(\001'
   _globals['_GETPREVIEWREQUEST'].fields_by_name['wait']._loaded_options = None
   _globals['_GETPREVIEWREQUEST'].fields_by_name['wait']._serialized_options = b'\272H\n\252\001\007\"\003\010\330\0042\000'
-  _globals['_PREVIEWACCESS']._serialized_start=869
-  _globals['_PREVIEWACCESS']._serialized_end=969
-  _globals['_PREVIEWSTATE']._serialized_start=972
-  _globals['_PREVIEWSTATE']._serialized_end=1110
+  _globals['_PREVIEWACCESS']._serialized_start=912
+  _globals['_PREVIEWACCESS']._serialized_end=1012
+  _globals['_PREVIEWSTATE']._serialized_start=1015
+  _globals['_PREVIEWSTATE']._serialized_end=1153
   _globals['_PREVIEWSETTINGS']._serialized_start=113
   _globals['_PREVIEWSETTINGS']._serialized_end=230
   _globals['_PREVIEW']._serialized_start=233
@@ -65,6 +65,6 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PREVIEW_DIRECTHEADERSENTRY']._serialized_end=577
   _globals['_GETPREVIEWREQUEST']._serialized_start=580
   _globals['_GETPREVIEWREQUEST']._serialized_end=746
-  _globals['_GETPREVIEWRESPONSE']._serialized_start=748
-  _globals['_GETPREVIEWRESPONSE']._serialized_end=867
+  _globals['_GETPREVIEWRESPONSE']._serialized_start=749
+  _globals['_GETPREVIEWRESPONSE']._serialized_end=910
 # @@protoc_insertion_point(module_scope)

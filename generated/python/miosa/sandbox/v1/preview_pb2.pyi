@@ -80,9 +80,11 @@ class GetPreviewRequest(_message.Message):
     def __init__(self, sandbox_id: _Optional[str] = ..., port: _Optional[int] = ..., wait: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class GetPreviewResponse(_message.Message):
-    __slots__ = ("preview", "preview_state")
+    __slots__ = ("preview", "preview_state", "http_status")
     PREVIEW_FIELD_NUMBER: _ClassVar[int]
     PREVIEW_STATE_FIELD_NUMBER: _ClassVar[int]
+    HTTP_STATUS_FIELD_NUMBER: _ClassVar[int]
     preview: Preview
     preview_state: PreviewState
-    def __init__(self, preview: _Optional[_Union[Preview, _Mapping]] = ..., preview_state: _Optional[_Union[PreviewState, str]] = ...) -> None: ...
+    http_status: int
+    def __init__(self, preview: _Optional[_Union[Preview, _Mapping]] = ..., preview_state: _Optional[_Union[PreviewState, str]] = ..., http_status: _Optional[int] = ...) -> None: ...

@@ -555,7 +555,8 @@ class SandboxServiceServicer:
         * `POLICY_DENIED`: change the reload action; nothing was written.
         * `LANGUAGE_NOT_SUPPORTED`: change the reload action; nothing was written.
         * `EXEC_ID_REUSED`: take a new id for the reload action.
-        * `TOO_MANY_EXECS`: wait for an exec to end.
+        * `EXEC_NOT_FOUND`: the reload signal's exec; nothing was changed.
+        * `TOO_MANY_EXECS`: wait for an exec to end; nothing was changed.
         * `VERIFY_FAILED`: repeat; when it happens again, give the sandbox up.
         * `OUTCOME_UNKNOWN`: repeat with the same `sync_id`, or plan anew.
         """

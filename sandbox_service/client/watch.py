@@ -1,0 +1,142 @@
+"""Syncing a folder again whenever something in it changes."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from collections.abc import AsyncIterator
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+# It ships no types.
+from inotify_simple import INotify, flags  # type: ignore[import-untyped]
+from miosa.sandbox import v1 as pb
+
+from sandbox_service.client.errors import SyncError
+from sandbox_service.client.sync import FolderSync, Synced
+from sandbox_service.client.tree import Tree
+
+_MASK: Final[int] = (
+    flags.CREATE
+    | flags.MODIFY
+    | flags.ATTRIB
+    | flags.DELETE
+    | flags.MOVED_FROM
+    | flags.MOVED_TO
+    | flags.ONLYDIR
+    | flags.DONT_FOLLOW
+)
+_QUIET_S: Final = 0.05
+_UNREST_S_MAX: Final = 1.0
+_HOPELESS: Final = frozenset({"SANDBOX_ENDED", "SANDBOX_NOT_FOUND"})
+
+
+async def keep_synced(
+    syncing: FolderSync, folder: Path, header: pb.SyncFilesHeader
+) -> AsyncIterator[Synced | SyncError]:
+    """Sync a folder, and again at every change in it; yields what came of each.
+
+    A failure is yielded too, and the next change is another attempt.
+
+    Raises:
+        SyncError: The first sync failed, or the sandbox is gone.
+    """
+    with Watcher() as watcher:
+        synced: Synced | None = None
+        while True:
+            try:
+                synced = await syncing.sync(folder, header)
+            except SyncError as error:
+                if synced is None or error.reason in _HOPELESS:
+                    raise
+                yield error
+            else:
+                yield synced
+                if watcher.follow(synced.tree):
+                    # Something may have changed before anybody listened.
+                    continue
+            await watcher.changed()
+
+
+class Watcher:
+    """Tells when something changes that a sync is about. Use it with `with`."""
+
+    def __init__(self) -> None:
+        self._queue = INotify(nonblocking=True)
+        self._paths: dict[int, str] = {}
+        self._tree: Tree | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._queue.close()
+
+    def follow(self, tree: Tree) -> bool:
+        """Listen to every folder of a tree. Returns whether some were not listened to before.
+
+        Raises:
+            SyncError: There are more of them than this machine allows.
+        """
+        self._tree = tree
+        grown = False
+        for path in ("", *tree.folders):
+            try:
+                handle = self._queue.add_watch(f"{tree.folder}/{path}", _MASK)
+            except OSError as error:
+                if error.errno == errno.ENOSPC:
+                    raise SyncError(
+                        "More folders would be watched than this machine allows.",
+                        "Exclude some, or raise fs.inotify.max_user_watches.",
+                    ) from error
+                continue  # It is gone, or no folder any more, which its parent tells.
+            grown = grown or handle not in self._paths
+            # A folder that was moved keeps its handle.
+            self._paths[handle] = path
+        return grown
+
+    async def changed(self) -> None:
+        """Wait for a change, and until there have been no others for a moment."""
+        while not self._noticed():
+            await self._readable()
+        deadline = asyncio.get_running_loop().time() + _UNREST_S_MAX
+        while asyncio.get_running_loop().time() < deadline:
+            try:
+                await asyncio.wait_for(self._readable(), _QUIET_S)
+            except TimeoutError:
+                return
+            self._noticed()
+
+    def _noticed(self) -> bool:
+        """Take what the kernel tells. Returns whether a sync is about any of it."""
+        noticed = False
+        for handle, mask, _, name in self._queue.read(timeout=0):
+            noticed = self._concerns(handle, mask, name) or noticed
+        return noticed
+
+    def _concerns(self, handle: int, mask: int, name: str) -> bool:
+        if mask & flags.IGNORED:
+            self._paths.pop(handle, None)
+            return False
+        if mask & flags.Q_OVERFLOW:
+            return True
+        above = self._paths.get(handle)
+        if above is None or self._tree is None or not name:
+            return False
+        path = f"{above}/{name}" if above else name
+        return not self._tree.ignores.match(path, folder=bool(mask & flags.ISDIR))
+
+    async def _readable(self) -> None:
+        loop = asyncio.get_running_loop()
+        ready = asyncio.Event()
+        loop.add_reader(self._queue.fd, ready.set)
+        try:
+            await ready.wait()
+        finally:
+            loop.remove_reader(self._queue.fd)

@@ -1,0 +1,45 @@
+# Describes the tree at a root, for somebody to compare theirs with. Changes nothing in it.
+# Comes after tree.sh and root.sh.
+#
+#   $1 root, absolute or relative to the home   $2 changed or full
+#   $3 a name for this plan that no other has   $4 how many arguments from $5 on are the expression
+#   of all that is excluded; the others are that of folders. Both as `printf %b` reads them.
+#
+# Writes NUL-terminated records to stdout: `=tree`, the root and its digest; then of each file its
+# stat key, hash, mode and path, of each folder and link what is in the digest, and of anything else
+# its path; then `=end`. Or `=failed`, as sync.sh does.
+verify=$2
+c=$state/stage/$3
+
+trap 'rm -rf -- "$c"' EXIT
+trap 'exit 143' TERM INT HUP
+
+mkdir -p -- "$state" 2>/dev/null || fail denied "$home"
+take_turn
+find_root "$1"
+mkdir -p -- "$c"
+if [[ -n $exists ]]; then
+  [[ -r . ]] || fail denied "$root"
+  printf -v anything %b "${@:5:$4}"
+  printf -v folders %b "${@:5+$4}"
+  exclude "$anything" "$folders"
+  inode=$(stat -c '%d.%i' .)
+  survey "$c/now" "$inode"
+  # With nothing hashed the index is as good as a new one. Without room for it the next one hashes.
+  if [[ ! -e $c/now.todo || -s $c/now.todo ]]; then
+    keep_index "$state/index.$inode" "$listed_cutoff" "$c/now.all" 2>/dev/null || :
+  fi
+else
+  : >"$c/now.rec" >"$c/now.all" >"$c/now.rest" >"$c/now.others"
+fi
+digest=$(digest_of "$c/now.rec")
+# It is read as slowly as the caller likes: nobody has to wait for that, and a kill leaves nothing.
+exec 3<"$c/now.all" 4<"$c/now.rest" 5<"$c/now.others"
+cd /
+rm -rf -- "$c"
+exec 9>&-
+printf '=tree\0%s\0%s\0' "$root" "$digest"
+cat <&3
+cat <&4
+cat <&5
+printf '=end\0'

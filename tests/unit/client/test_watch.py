@@ -1,0 +1,80 @@
+"""Noticing that a folder has changed."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from contextlib import asynccontextmanager
+
+import pytest
+
+from sandbox_service.client.ignores import Ignores
+from sandbox_service.client.tree import walk
+from sandbox_service.client.watch import Watcher
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src/a").write_text("1")
+    (tmp_path / ".gitignore").write_text("*.log\nbuild/\n")
+    return tmp_path
+
+
+@pytest.fixture
+def watcher(folder):
+    with Watcher() as watching:
+        assert watching.follow(walk(folder, Ignores()))
+        yield watching
+
+
+@asynccontextmanager
+async def noticed(watcher):
+    """Fail unless a change is noticed that happens within."""
+    waiting = asyncio.create_task(watcher.changed())
+    yield
+    await asyncio.wait_for(waiting, 60)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda folder: (folder / "src/a").write_text("2"),
+        lambda folder: (folder / "src/a").chmod(0o600),
+        lambda folder: (folder / "src/a").unlink(),
+        lambda folder: (folder / "src/a").rename(folder / "b"),
+        lambda folder: (folder / "src/new").mkdir(),
+        lambda folder: (folder / "link").symlink_to("src"),
+        lambda folder: shutil.rmtree(folder / "src"),
+        lambda folder: (folder / ".gitignore").write_text(""),
+    ],
+)
+async def test_every_change_is_noticed(folder, watcher, change):
+    """Content, modes, names and links, at any depth."""
+    async with noticed(watcher):
+        change(folder)
+
+
+async def test_what_is_left_out_is_not_noticed(folder, watcher):
+    """A log that grows must not start a sync each time."""
+    (folder / "src/x.log").write_text("1")
+    (folder / "build").mkdir()
+    (folder / ".git").mkdir()
+
+    assert not watcher._noticed()
+    async with noticed(watcher):
+        (folder / "src/x").write_text("1")
+
+
+async def test_folders_that_are_new_or_moved_are_followed(folder, watcher):
+    """By where they are now."""
+    (folder / "src").rename(folder / "moved")
+    (folder / "new").mkdir()
+    await watcher.changed()
+
+    assert watcher.follow(walk(folder, Ignores()))
+    assert not watcher.follow(walk(folder, Ignores()))
+    async with noticed(watcher):
+        (folder / "new/x").touch()
+    async with noticed(watcher):
+        (folder / "moved/a").write_text("2")
