@@ -38,9 +38,14 @@ ARTIFACTS_MAX: Final = 256
 
 _FIELD: Final = "artifact_globs"
 _HASHED_BYTES_MAX: Final = 1024 * MIB
+_HASHING_S: Final = 15
 _ANSWER_BYTES_MAX: Final = 4 * MIB
+_ARGUMENT_BYTES_MAX: Final = 120_000
+"""The kernel takes 131,071 bytes in one argument."""
+
 _FIELDS_EACH: Final = 3
 _NO_FOLDER: Final = 3
+_NO_PROGRAMS: Final = 4
 
 _LIMIT: Final = timedelta(seconds=30)
 _ANSWERED: Final = timedelta(seconds=10)
@@ -49,6 +54,10 @@ _ANSWERED: Final = timedelta(seconds=10)
 # no file that changes bears this time or an earlier one.
 _NOW: Final = 'printf %s "${EPOCHREALTIME/[^0-9]/.}"; read -rt 0.011 <> <(:)'
 _MOMENT: Final = re.compile(r"[0-9]{1,12}(\.[0-9]{1,9})?")
+
+# How sha256sum writes a name that would break its line.
+_ESCAPED: Final = {b"n": b"\n", b"r": b"\r", b"\\": b"\\"}
+_ESCAPE: Final = re.compile(rb"\\([nr\\])")
 
 _UNKNOWN_TYPE: Final = "application/octet-stream"
 _BEGINNINGS: Final = {
@@ -89,7 +98,8 @@ class Globs:
         for index, glob in enumerate(globs):
             if glob.startswith("/") or glob.endswith("/"):
                 raise InvalidPathError.of(f"{_FIELD}[{index}]", "begins or ends with a slash")
-        whole = ["**/*" if glob == "**" else glob for glob in globs]
+        # Excludes drop spaces at their end, as .gitignore does; a glob means them.
+        whole = ["**/*" if it == "**" else re.sub(r"(?<!\\) $", r"\\ ", it) for it in globs]
         try:
             # What begins with a slash is matched from the root.
             expression = Excludes([f"/{glob}" for glob in whole]).anything
@@ -97,6 +107,8 @@ class Globs:
             at = error.violations[0]
             field = at.field.replace("header.excludes", _FIELD)
             raise InvalidPathError.of(field, at.description) from None
+        if len(_escaped(expression)) > _ARGUMENT_BYTES_MAX:
+            raise InvalidPathError.of(_FIELD, "is too long in all; use `*`, or less")
         starts = {_literal_folder(glob) for glob in whole}
         return cls(expression, tuple(sorted(it for it in starts if not _has_parent(it, starts))))
 
@@ -130,8 +142,8 @@ class ArtifactSearch:
     async def _found(self, provider: SandboxProvider, sandbox_id: str) -> ExecArtifacts:
         argv = (
             *("/bin/bash", "-c", _script(), "artifacts", self.cwd, self.since),
-            *(str(ARTIFACTS_MAX), str(_HASHED_BYTES_MAX), _escaped(self.globs.expression)),
-            *(RESERVED_NAME, *self.globs.starts),
+            *(str(ARTIFACTS_MAX), str(_HASHED_BYTES_MAX), str(_HASHING_S)),
+            *(_escaped(self.globs.expression), RESERVED_NAME, *self.globs.starts),
         )
         try:
             async with asyncio.timeout(_LIMIT.total_seconds()):
@@ -175,6 +187,8 @@ def is_moment(text: str) -> bool:
 def _parsed(result: CommandResult) -> ExecArtifacts:
     if result.exit_code == _NO_FOLDER:
         return ExecArtifacts(failure_reason=DirectoryNotFoundError.reason)
+    if result.exit_code == _NO_PROGRAMS:
+        return ExecArtifacts(failure_reason="NOT_SUPPORTED_BY_BACKEND")
     fields = result.stdout.split(b"\0")
     try:
         root, totals = fields[0], fields[1].split()
@@ -182,7 +196,7 @@ def _parsed(result: CommandResult) -> ExecArtifacts:
         while (end - 2) % _FIELDS_EACH:  # The beginning of an empty file is empty too.
             end = fields.index(b"", end + 1)
         told = fields[2:end]
-        hashes = {line[66:]: bytes.fromhex(line[:64].decode()) for line in fields[end + 1 :]}
+        hashes = dict(_hash(line) for line in b"".join(fields[end + 1 :]).split(b"\n") if line)
         artifacts = [
             _artifact(root, path, about, first, hashes.get(path, b""))
             for path, about, first in zip(told[0::3], told[1::3], told[2::3], strict=True)
@@ -194,6 +208,15 @@ def _parsed(result: CommandResult) -> ExecArtifacts:
         )
     except (ValueError, IndexError):
         return ExecArtifacts(failure_reason="BACKEND_PROTOCOL_ERROR")
+
+
+def _hash(line: bytes) -> tuple[bytes, bytes]:
+    """Return a path and the hash of its content, of a line of sha256sum."""
+    escaped = line.startswith(b"\\")
+    sha256, _, path = line.removeprefix(b"\\").partition(b"  ")
+    if escaped:
+        path = _ESCAPE.sub(lambda it: _ESCAPED[it[1]], path)
+    return path, bytes.fromhex(sha256.decode())
 
 
 def _artifact(

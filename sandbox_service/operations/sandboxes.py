@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 from weakref import WeakValueDictionary
 
@@ -39,6 +39,7 @@ from sandbox_service.domain.sandboxes import (
 )
 from sandbox_service.domain.setup import SetupFailure
 from sandbox_service.operations import page_tokens
+from sandbox_service.operations.resumption import Resumption
 from sandbox_service.telemetry.metrics import Metrics
 
 _log = structlog.get_logger(__name__)
@@ -104,10 +105,9 @@ class Sandboxes:
         limits: Limits,
     ) -> None:
         self.deployment = deployment
-        self._limits = limits
-        self._resuming: dict[str, asyncio.Task[SandboxRecord]] = {}
         self._store = store
         self._provider = provider
+        self._resumption = Resumption(provider, limits)
         self._clock = clock
         self._metrics = metrics
         self._kept: OrderedDict[str, SandboxRecord] = OrderedDict()
@@ -156,34 +156,14 @@ class Sandboxes:
         record = await self.find(caller, sandbox_id)
         if auto_resume or self._clock.now() >= record.expire_time:
             record = await self.refreshed(record)
-        if auto_resume and record.state is SandboxState.PAUSED:
-            record = await self._resumed(record)
-        lifecycle.require_running(record)
         try:
+            if auto_resume and record.state is SandboxState.PAUSED:
+                record = await self.reconciled(record, await self._resumption.of(record))
+            lifecycle.require_running(record)
             yield record
         except SandboxEndedError:
             lifecycle.require_running(await self.refreshed(record))
             raise
-
-    async def _resumed(self, record: SandboxRecord) -> SandboxRecord:
-        """Let a paused sandbox run again: once, however many ask, and whoever of them stays."""
-        sandbox_id = record.sandbox_id
-        resuming = self._resuming.get(sandbox_id)
-        if resuming is None:
-            resuming = self._resuming[sandbox_id] = asyncio.create_task(self._resume(record))
-            resuming.add_done_callback(lambda _: self._resuming.pop(sandbox_id))
-        return await asyncio.shield(resuming)
-
-    async def _resume(self, record: SandboxRecord) -> SandboxRecord:
-        """Resume a sandbox with what it had left when it was paused, or more."""
-        left = max(record.expire_time - record.state_time, self._limits.lifetime_default)
-        try:
-            lifetime = min(left, self._limits.lifetime_max)
-            seen = await self._provider.resume(record.sandbox_id, lifetime)
-        except SandboxEndedError:
-            lifecycle.require_running(await self.refreshed(record))
-            raise
-        return await self.reconciled(record, seen)
 
     async def put(self, record: SandboxRecord) -> SandboxRecord:
         """Write a record, and count what it means.
@@ -269,7 +249,13 @@ class Sandboxes:
         """Ask the backend about a sandbox, and write down what has changed."""
         if record.state in (SandboxState.ENDED, SandboxState.CREATING):
             return record
-        return await self.reconciled(record, await self._provider.get(record.sandbox_id))
+        before = self._kept.get(record.sandbox_id, record)
+        seen = await self._provider.get(record.sandbox_id)
+        record = self._kept.get(record.sandbox_id, before)
+        if seen is not None and record.generation != before.generation:
+            # Resumed meanwhile: this may be how it was before, and would be a pause.
+            return record
+        return await self.reconciled(record, seen)
 
     async def reconciled(self, record: SandboxRecord, seen: BackendSandbox | None) -> SandboxRecord:
         """Write down what the backend says of a sandbox. None: it has none."""
@@ -283,8 +269,7 @@ class Sandboxes:
         if record.state in (SandboxState.RUNNING, SandboxState.PAUSED):
             state, since = SandboxState.RUNNING, self._clock.now()
             if not seen.running:
-                # What the backend tells as its end is when it was paused.
-                state, since = SandboxState.PAUSED, min(since, seen.end_time)
+                state, since = SandboxState.PAUSED, _paused_at(seen, since)
             updated = lifecycle.moved(record, state, since)
         # The backend counts in whole seconds from when it was asked.
         if seen.running and abs(seen.end_time - record.expire_time) > _ROUNDING:
@@ -367,6 +352,7 @@ class Sandboxes:
         """Write a record for a sandbox of ours that the store does not know."""
         if seen.sandbox_id in self._kept or await self._store.get(seen.sandbox_id):
             return
+        now = self._clock.now()
         own = {k: v for k, v in seen.metadata.items() if not k.startswith(_PREFIX)}
         await self.put(
             SandboxRecord(
@@ -380,7 +366,7 @@ class Sandboxes:
                 resources=seen.resources,
                 metadata=own,
                 create_time=seen.start_time,
-                state_time=seen.start_time,
+                state_time=seen.start_time if seen.running else _paused_at(seen, now),
                 expire_time=seen.end_time,
                 preview=PreviewSpec(),
                 internet=InternetAccess.BACKEND_DEFAULT,
@@ -398,3 +384,8 @@ class Sandboxes:
         self._kept.move_to_end(record.sandbox_id)
         if len(self._kept) > _KEPT:
             self._kept.popitem(last=False)
+
+
+def _paused_at(seen: BackendSandbox, now: datetime) -> datetime:
+    """Return since when a sandbox is paused: its end, for all that the backend tells."""
+    return min(now, seen.end_time)

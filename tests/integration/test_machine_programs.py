@@ -96,6 +96,19 @@ async def test_setsid_is_what_it_is(guest, arguments, code):
     assert (await finish(process)).code == code
 
 
+@pytest.mark.parametrize(
+    ("script", "code"),
+    [("#!/nowhere\n", 127), ("#!/proc/self/mem\n", 126), ("exit 9\n", 9)],
+    ids=["no interpreter", "one that cannot run", "none named"],
+)
+async def test_setsid_itself_tells_what_it_cannot_run(guest, script, code):
+    """A program that started and failed, as in envd; not one that could not be started."""
+    await sh(guest, f"printf '{script}' >/tmp/script; chmod +x /tmp/script")
+    process = await guest.spawn(SpawnSpec(argv=("/usr/bin/setsid", "/tmp/script")))
+
+    assert (await finish(process)).code == code
+
+
 async def test_a_terminal_is_a_terminal(guest):
     """With a size, a session, and a signal when the size changes."""
     command = "trap 'stty size; exit 5' WINCH; tty; stty size; echo ready; while :; do read; done"

@@ -969,15 +969,17 @@ func (x *ExecUsage) GetMaxResidentBytes() uint64 {
 type ExecArtifacts struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The first by path, at most 256. `sha256` is empty for a file that cannot be
-	// read, and for those that no longer fit into the 1 GiB that is read for it.
+	// read, and for those that no longer fit into the 1 GiB or the 15 s for which
+	// files are read.
 	Artifacts []*Artifact `protobuf:"bytes,1,rep,name=artifacts,proto3" json:"artifacts,omitempty"`
 	// How many there are, also beyond those.
 	ArtifactCount uint64 `protobuf:"varint,2,opt,name=artifact_count,json=artifactCount,proto3" json:"artifact_count,omitempty"`
 	// The sum of all their sizes in bytes.
 	ArtifactBytes uint64 `protobuf:"varint,3,opt,name=artifact_bytes,json=artifactBytes,proto3" json:"artifact_bytes,omitempty"`
 	// Why they were not found: the name of an ErrorReason value without its prefix,
-	// such as `SANDBOX_ENDED`, or `DEADLINE_EXCEEDED` when the search took longer than
-	// 30 s. Empty when all were found.
+	// such as `SANDBOX_ENDED`, `DEADLINE_EXCEEDED` when the search took longer than
+	// 30 s, or `NOT_SUPPORTED_BY_BACKEND` when the template lacks the programs that
+	// search. Empty when all were found.
 	FailureReason string `protobuf:"bytes,4,opt,name=failure_reason,json=failureReason,proto3" json:"failure_reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -38,6 +38,10 @@ def matches(glob: str, path: str) -> bool:
         ("[a-c][!x]", "by"),
         (r"\*", "*"),
         ("#a", "#a"),
+        ("a ", "a "),
+        ("  ", "  "),
+        ("a\\ ", "a "),
+        ("a\\\\ ", "a\\ "),
         ("!a", "!a"),
     ],
 )
@@ -59,6 +63,7 @@ def test_a_glob_matches(glob, path):
         ("?", "/"),
         (".", "a"),
         ("[!x]", "x"),
+        ("a ", "a"),
     ],
 )
 def test_a_glob_does_not_match(glob, path):
@@ -82,6 +87,14 @@ def test_a_glob_does_not_match(glob, path):
 def test_the_search_begins_as_deep_as_it_can(globs, starts):
     """Nobody walks through all of a home for what lies in one folder."""
     assert Globs.of(globs).starts == starts
+
+
+def test_globs_that_become_too_long_for_an_argument_are_refused():
+    """Not only when the program has run."""
+    with pytest.raises(InvalidPathError) as refused:
+        Globs.of(["?" * 900] * 4)
+
+    assert [it.field for it in refused.value.violations] == ["artifact_globs"]
 
 
 def test_an_expression_survives_printf():
@@ -120,12 +133,27 @@ def answer(text: str, exit_code: int = 0) -> CommandResult:
 def test_an_answer_is_read():
     """Also of an empty file, whose first bytes are as empty as what ends the list."""
     fields = ["/home/", "2 5", "./a", "0 644 1.5", "", "./b/c", "5 600 2", "hello", ""]
-    found = _parsed(answer("\0".join([*fields, f"{SHA}  ./b/c", ""])))
+    found = _parsed(answer("\0".join([*fields, f"{SHA}  ./b/c\n"])))
 
     assert (found.count, found.size, found.failure_reason) == (2, 5, "")
     assert [it.path for it in found.artifacts] == ["/home/a", "/home/b/c"]
     assert [it.sha256.hex() for it in found.artifacts] == ["", SHA]
     assert [it.mode for it in found.artifacts] == [0o644, 0o600]
+
+
+def test_names_that_would_break_a_line_are_read():
+    """sha256sum escapes them."""
+    fields = ["/", "2 2", "./a\nb", "1 644 1.5", "", "./c\\d\r", "1 644 2", "", ""]
+    lines = f"\\{SHA}  ./a\\nb\n\\{SHA}  ./c\\\\d\\r\n"
+    found = _parsed(answer("\0".join([*fields, lines])))
+
+    assert [it.path for it in found.artifacts] == ["/a\nb", "/c\\d\r"]
+    assert [it.sha256.hex() for it in found.artifacts] == [SHA, SHA]
+
+
+def test_where_nothing_can_be_looked_for_that_is_told():
+    """It is not that nothing was left."""
+    assert _parsed(answer("", exit_code=4)).failure_reason == "NOT_SUPPORTED_BY_BACKEND"
 
 
 @pytest.mark.parametrize(

@@ -223,9 +223,6 @@ class Agent:
         session = bool(question["pty"])
         try:
             program = find_program(argv[0], env.get("PATH", ""))
-            if program == SETSID and not session and argv[1:] and is_program(argv[1]):
-                # What setsid(1) would do, without the time that it takes to start.
-                program, argv, session = argv[1], argv[1:], True
             actions: list[tuple[Any, ...]] = []
             if question["pty"]:
                 master, slave = open_terminal(*question["pty"])
@@ -237,7 +234,15 @@ class Agent:
                 # 0 to 2 are the agent's own, so what came in lies above them.
                 wanted = got if question["stdin"] else [0, *got]
                 actions += [(os.POSIX_SPAWN_DUP2, fd, at) for at, fd in enumerate(wanted)]
-            pid = self._spawn(program, argv, env, actions, session=session)
+            pid = 0
+            if program == SETSID and not session and argv[1:] and is_program(argv[1]):
+                # What setsid(1) would do, without the time that it takes to start.
+                try:
+                    pid = self._spawn(argv[1], argv[1:], env, actions, session=True)
+                except Refusal:
+                    # It would have started, and then told what it cannot run.
+                    pass
+            pid = pid or self._spawn(program, argv, env, actions, session=session)
         finally:
             os.chdir("/")
         self._programs.add(pid)
