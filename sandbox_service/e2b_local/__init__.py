@@ -15,13 +15,13 @@ with the process.
 """
 
 from sandbox_service.e2b_local.config import (
-    ConfigError,
     LocalConfig,
     Template,
     default_templates,
     load_templates,
 )
 from sandbox_service.e2b_local.egress import read_settings
+from sandbox_service.e2b_local.errors import ConfigError
 from sandbox_service.e2b_local.machine import enter_scope
 from sandbox_service.e2b_local.server import EXIT_CANNOT_START, EXIT_OK, run
 

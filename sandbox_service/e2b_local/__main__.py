@@ -13,12 +13,12 @@ from sandbox_service.e2b_local import lifeline
 from sandbox_service.e2b_local.config import (
     DEFAULT_DOMAIN,
     DEFAULT_WARM_SANDBOXES,
-    ConfigError,
     LocalConfig,
     default_templates,
     load_templates,
 )
 from sandbox_service.e2b_local.egress import read_settings
+from sandbox_service.e2b_local.errors import ConfigError
 from sandbox_service.e2b_local.machine import ISOLATION_MODES, enter_scope
 from sandbox_service.e2b_local.server import EXIT_CANNOT_START, print_status, run
 

@@ -6,6 +6,8 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from sandbox_service.e2b_local.errors import ConfigError
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
@@ -16,20 +18,6 @@ if TYPE_CHECKING:
 DEFAULT_DOMAIN: Final = "sbx.localhost"
 DEFAULT_WARM_SANDBOXES: Final = 2
 _GIB_IN_MIB: Final = 1024
-
-
-class ConfigError(Exception):
-    """The backend cannot start with these settings.
-
-    Args:
-        cause: One sentence: which setting, and what is wrong with it.
-        fix: One sentence: what to do about it.
-    """
-
-    def __init__(self, cause: str, fix: str) -> None:
-        super().__init__(f"{cause} {fix}")
-        self.cause = cause
-        self.fix = fix
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sandbox_service import __version__
 from sandbox_service.e2b_local import lifeline
-from sandbox_service.e2b_local.config import ConfigError
 from sandbox_service.e2b_local.control import ControlApi, ControlPlane
 from sandbox_service.e2b_local.edge import Acceptor, prepare_tls
+from sandbox_service.e2b_local.errors import ConfigError
 from sandbox_service.e2b_local.fleet import Fleet
 from sandbox_service.e2b_local.gateway import Gateway
 from sandbox_service.e2b_local.gateway.routing import OwnHosts

@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from sandbox_service.e2b_local.config import ConfigError
+from sandbox_service.e2b_local.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,10 +6,10 @@ import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from sandbox_service.e2b_local.config import ConfigError
 from sandbox_service.e2b_local.egress.lookup import look_up
 from sandbox_service.e2b_local.egress.policy import DeniedError, EgressRules, pick_address
 from sandbox_service.e2b_local.egress.settings import read_settings
+from sandbox_service.e2b_local.errors import ConfigError
 from sandbox_service.e2b_local.machine import Finding
 
 if TYPE_CHECKING:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ipaddress
 from typing import TYPE_CHECKING, Final
 
-from sandbox_service.e2b_local.config import ConfigError
 from sandbox_service.e2b_local.egress.destinations import Destinations
 from sandbox_service.e2b_local.egress.policy import (
     PACKAGE_REGISTRIES,
@@ -13,6 +12,7 @@ from sandbox_service.e2b_local.egress.policy import (
     EgressSettings,
     never_reachable,
 )
+from sandbox_service.e2b_local.errors import ConfigError
 
 if TYPE_CHECKING:
     from sandbox_service.e2b_local.egress.destinations import Network

@@ -16,7 +16,7 @@ from pydantic import (
     ValidationError,
 )
 
-from sandbox_service.e2b_local.config import ConfigError
+from sandbox_service.e2b_local.errors import ConfigError
 from sandbox_service.e2b_local.faults.errors import RulesError
 
 if TYPE_CHECKING:

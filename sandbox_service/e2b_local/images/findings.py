@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sandbox_service.e2b_local.config import ConfigError, Template
+from sandbox_service.e2b_local.config import Template
+from sandbox_service.e2b_local.errors import ConfigError
 from sandbox_service.e2b_local.images.templates import take_images
 from sandbox_service.e2b_local.machine import Finding, IsolationUnavailableError, Machine
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from sandbox_service.e2b_local.config import ConfigError
+from sandbox_service.e2b_local.errors import ConfigError
 from sandbox_service.e2b_local.images.sources import SourceError, copy_folder, unpack_tar
 from sandbox_service.e2b_local.machine.model import Image
 from sandbox_service.e2b_local.machine.rootfs import fit_out

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from dataclasses import dataclass, field
-from functools import partial
 from http import HTTPStatus
 from typing import Final
 
-import httpx
 from packaging.version import Version
 
 from sandbox_service.domain.errors import SandboxEndedError
-from sandbox_service.providers.e2b import envd
+from sandbox_service.providers.e2b.connection import Connection
 from sandbox_service.providers.e2b.errors import translating
-from sandbox_service.providers.e2b.killer import TreeKiller
 from sandbox_service.providers.e2b.sdk import (
     ApiParams,
     AsyncSandbox,
     ConnectionConfig,
     ProcessClient,
     SandboxDetail,
-    acheck_sandbox_health,
     create_rpc_client,
     get_api_client,
     get_sandboxes_sandbox_id,
@@ -29,7 +25,6 @@ from sandbox_service.providers.e2b.sdk import (
 )
 
 _KEPT: Final = 4096
-_KILLER_TIMEOUT_S: Final = 20.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,34 +57,6 @@ class Endpoint:
         if self.sandbox_url:
             params["sandbox_url"] = self.sandbox_url
         return params
-
-
-@dataclass(frozen=True, slots=True)
-class Connection:
-    """What is needed to talk to one sandbox.
-
-    Attributes:
-        killers: What ends processes in it, for each user that runs some.
-        spooled: How many execs whose output is spooled were started there.
-    """
-
-    sandbox: AsyncSandbox
-    processes: ProcessClient
-    health: httpx.AsyncClient
-    killers: dict[str, TreeKiller] = field(default_factory=dict)
-    spooled: Counter[str] = field(default_factory=Counter)
-
-    async def check_health(self) -> bool | None:
-        """Ask the sandbox for a sign of life. False: it is gone. None: cannot tell."""
-        return await acheck_sandbox_health(self.health)
-
-    def killer(self, user: str) -> TreeKiller:
-        """Return what ends processes of a user: the same for all who ask."""
-        killer = self.killers.get(user)
-        if killer is None:
-            run = partial(envd.run_bash, self, user=user, timeout_s=_KILLER_TIMEOUT_S)
-            killer = self.killers[user] = TreeKiller(run)
-        return killer
 
 
 class Connections:

@@ -29,7 +29,7 @@ from sandbox_service.providers.e2b.sdk import (
 )
 
 if TYPE_CHECKING:
-    from sandbox_service.providers.e2b.connections import Connection
+    from sandbox_service.providers.e2b.connection import Connection
 
 CALL_TIMEOUT_S: Final = 30.0
 _KEEPALIVE_S: Final = 50

@@ -15,7 +15,8 @@ from sandbox_service.providers.e2b import envd
 from sandbox_service.providers.e2b.sdk import Code, ConnectError
 
 if TYPE_CHECKING:
-    from sandbox_service.providers.e2b.connections import Connection
+    from sandbox_service.providers.e2b.killing import killer_of
+from sandbox_service.providers.e2b.connection import Connection
 
 _log = structlog.get_logger(__name__)
 
@@ -89,7 +90,7 @@ class E2BProcessHandle:
 
     async def signal(self, name: str) -> bool:
         """See `domain.processes.ProcessHandle`."""
-        killer = self._connection.killer(self._user)
+        killer = killer_of(self._connection, self._user)
         try:
             return await killer.signal(self._pid, self._marker, name) > 0
         except (BackendUnavailableError, TooManyExecsError):
@@ -109,7 +110,7 @@ class E2BProcessHandle:
 
     async def kill(self, grace: timedelta) -> Sequence[int]:
         """See `domain.processes.ProcessHandle`."""
-        killer = self._connection.killer(self._user)
+        killer = killer_of(self._connection, self._user)
         try:
             return await killer.kill(self._pid, self._marker, grace.total_seconds())
         except (BackendUnavailableError, TooManyExecsError):

@@ -17,7 +17,7 @@ from sandbox_service.providers.e2b.supervisor import script, spool_kib
 from sandbox_service.providers.e2b.trailers import Trailer
 
 if TYPE_CHECKING:
-    from sandbox_service.providers.e2b.connections import Connection
+    from sandbox_service.providers.e2b.connection import Connection
 
 _FIND: Final = script("find_execs.sh")
 _SWEEP: Final = script("sweep_spools.sh")

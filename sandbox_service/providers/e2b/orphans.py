@@ -17,7 +17,8 @@ from sandbox_service.domain.errors import (
 from sandbox_service.domain.processes import ProcessSpec
 
 if TYPE_CHECKING:
-    from sandbox_service.providers.e2b.connections import Connection
+    from sandbox_service.providers.e2b.killing import killer_of
+from sandbox_service.providers.e2b.connection import Connection
 
 MAY_HAVE_STARTED: Final = (BackendError, BackendUnavailableError, OutcomeUnknownError)
 """What a start fails with that says nothing about the program."""
@@ -38,7 +39,7 @@ async def end_orphan(connection: Connection, spec: ProcessSpec) -> None:
     for pause in _PAUSES_S:
         await asyncio.sleep(pause)
         try:
-            left = await connection.killer(spec.user).kill(0, spec.marker, 0)
+            left = await killer_of(connection, spec.user).kill(0, spec.marker, 0)
         except SandboxEndedError:
             return
         except SandboxError as error:

@@ -29,7 +29,7 @@ from sandbox_service.domain.processes import (
     ProcessSpec,
 )
 from sandbox_service.providers.e2b import envd, kept, supervisor
-from sandbox_service.providers.e2b.connections import Connection
+from sandbox_service.providers.e2b.connection import Connection
 from sandbox_service.providers.e2b.errors import start_error
 from sandbox_service.providers.e2b.handle import E2BProcessHandle
 from sandbox_service.providers.e2b.sdk import process_pb

@@ -35,9 +35,11 @@ from sandbox_service.domain.sandboxes import (
     SandboxRecord,
 )
 from sandbox_service.providers.e2b import kept
-from sandbox_service.providers.e2b.connections import Connection, Connections, Endpoint
+from sandbox_service.providers.e2b.connection import Connection
+from sandbox_service.providers.e2b.connections import Connections, Endpoint
 from sandbox_service.providers.e2b.errors import translated, translating
 from sandbox_service.providers.e2b.handle import E2BProcessHandle
+from sandbox_service.providers.e2b.killing import killer_of
 from sandbox_service.providers.e2b.orphans import MAY_HAVE_STARTED, end_orphan, may_be_left
 from sandbox_service.providers.e2b.probing import Prober
 from sandbox_service.providers.e2b.process import E2BProcess
@@ -269,11 +271,11 @@ class E2BProvider:
         """See `SandboxProvider`."""
         connection = await self._connections.to(sandbox_id)
         try:
-            killer = connection.killer(kept.ALL_SEEING)
+            killer = killer_of(connection, kept.ALL_SEEING)
             return await killer.end_instance(instance, _LEFTOVER_GRACE_S)
         except BackendRejectedCredentialsError:
             # There is no such user: what the template's own one left is found.
-            return await connection.killer("").end_instance(instance, _LEFTOVER_GRACE_S)
+            return await killer_of(connection, "").end_instance(instance, _LEFTOVER_GRACE_S)
 
     async def write_file(
         self, sandbox_id: str, path: str, content: bytes | AsyncIterator[bytes], user: str = ""

@@ -14,7 +14,7 @@ from sandbox_service.providers.e2b.kept import Kept, SpoolGoneError, read_spool
 from sandbox_service.providers.e2b.supervisor import spool_kib
 
 if TYPE_CHECKING:
-    from sandbox_service.providers.e2b.connections import Connection
+    from sandbox_service.providers.e2b.connection import Connection
 
 _CANCEL_AGAIN_S: Final = 1.0
 

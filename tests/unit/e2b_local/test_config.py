@@ -7,12 +7,12 @@ import json
 import pytest
 
 from sandbox_service.e2b_local.config import (
-    ConfigError,
     LocalConfig,
     Template,
     default_templates,
     load_templates,
 )
+from sandbox_service.e2b_local.errors import ConfigError
 
 
 def test_the_default_templates_are_those_that_e2b_users_expect():

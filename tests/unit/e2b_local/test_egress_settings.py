@@ -7,7 +7,6 @@ import socket
 
 import pytest
 
-from sandbox_service.e2b_local.config import ConfigError
 from sandbox_service.e2b_local.control.network import check_served
 from sandbox_service.e2b_local.control.routing import ApiError
 from sandbox_service.e2b_local.egress import (
@@ -18,6 +17,7 @@ from sandbox_service.e2b_local.egress import (
     examine_egress,
     read_settings,
 )
+from sandbox_service.e2b_local.errors import ConfigError
 
 
 def test_nothing_said_is_no_way_out():

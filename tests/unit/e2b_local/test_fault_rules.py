@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sandbox_service.e2b_local.config import ConfigError
+from sandbox_service.e2b_local.errors import ConfigError
 from sandbox_service.e2b_local.faults.errors import RulesError
 from sandbox_service.e2b_local.faults.injector import FaultInjector
 from sandbox_service.e2b_local.faults.rules import load_rules, parse_rules

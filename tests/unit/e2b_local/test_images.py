@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from sandbox_service.e2b_local.config import ConfigError
+from sandbox_service.e2b_local.errors import ConfigError
 from sandbox_service.e2b_local.images import Images, digest_of
 
 OWN = range(0)

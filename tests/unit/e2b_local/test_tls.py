@@ -15,8 +15,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from sandbox_service.e2b_local.config import ConfigError
 from sandbox_service.e2b_local.edge import prepare_tls
+from sandbox_service.e2b_local.errors import ConfigError
 from sandbox_service.e2b_local.http1 import Server
 
 DOMAIN = "sbx.localhost"
