@@ -61,7 +61,10 @@ MaxSandboxes = Annotated[
 Warm = Annotated[
     int,
     typer.Option(
-        min=0, envvar="SANDBOX_LOCAL_WARM", help="Sandboxes kept booted for those who will ask."
+        min=0,
+        max=100,
+        envvar="SANDBOX_LOCAL_WARM",
+        help="Sandboxes kept booted for those who will ask.",
     ),
 ]
 EgressMode = Annotated[

@@ -78,7 +78,10 @@ class Settings(BaseSettings):
         "control groups if possible, else a watchdog.",
     )
     local_warm: int = Field(
-        2, ge=0, description="Embedded backend: sandboxes kept booted for those who will ask."
+        2,
+        ge=0,
+        le=100,
+        description="Embedded backend: sandboxes kept booted for those who will ask.",
     )
     local_isolation: Literal[
         "auto",

@@ -329,6 +329,8 @@ async def test_every_way_out_of_a_root_filesystem_is_refused(machine, host, imag
 def test_each_call_that_the_filter_names_is_tried():
     """A call that is added to it is added here."""
     judged = {"clone", "ioctl", "personality", "socket", "socketpair"}
+    # Refused only where they would be the host's; elsewhere they are the sandbox's own.
+    judged |= {"shmget", "semget", "msgget"}
 
     assert {*NOT_PERMITTED, *UNKNOWN} >= ARCHITECTURES["x86_64"].calls.keys() - judged
 

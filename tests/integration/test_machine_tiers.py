@@ -80,14 +80,10 @@ def read_status(pid: int) -> dict[str, str]:
 # --- In each of them -------------------------------------------------------------------------
 
 
-async def test_what_is_asked_for_is_what_is_used(machine, isolation):
-    """An operator who names one wants that and no other."""
+async def test_a_sandbox_has_no_right_on_the_host(machine, guest, isolation):
+    """In what was asked for, and no other; and each is another user there."""
     assert machine.tier.name == isolation
     assert machine.tier.boundary
-
-
-async def test_a_sandbox_has_no_right_on_the_host(machine, guest):
-    """Neither as it sees itself nor as the host does; and each is another user there."""
     await sh(guest, "sleep 600 >/dev/null 2>&1 & disown")
     other = await machine.boot("other")
     owners = []

@@ -82,7 +82,7 @@ class Etc:
             if "/" in name:
                 _make_folder((target / name).parent)
             with contextlib.suppress(*_NOT_TO_BE_HAD):
-                _copy((self._host / name).resolve(), target / name)
+                _copy(Path(os.path.realpath(self._host / name)), target / name)
         for name, text in SYNTHETIC_ETC.items():
             (target / name).write_text(text)
             (target / name).chmod(0o644)

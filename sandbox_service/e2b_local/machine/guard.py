@@ -9,12 +9,15 @@ sandbox, and kills those that are left when the server's end of a socket is clos
 
 from __future__ import annotations
 
-import contextlib
 import os
+import select
 import socket
 import subprocess
 import sys
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _WATCH: Final = """\
 import os, select, signal, socket
@@ -41,45 +44,77 @@ for descriptor in held:
 
 
 class Guard:
-    """A process that outlives this one, to end sandboxes. It starts with the first."""
+    """A process that outlives this one, to end sandboxes. It starts with the first.
+
+    Should it be killed, another takes its place with the next sandbox. For that, each that
+    is held costs this process a descriptor.
+    """
 
     def __init__(self) -> None:
         self._ours: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
+        self._held: set[int] = set()
 
     def hold(self, pid: int) -> None:
         """Have a process killed when this one is gone. One that has ended is fine.
 
         Raises:
-            OSError: The guard is dead, or cannot be started.
+            OSError: No guard can be started.
         """
-        if self._ours is None:
-            self._start()
-        assert self._ours is not None  # noqa: S101 - It was just made.
-        with contextlib.suppress(ProcessLookupError):
+        self._forget_ended()
+        try:
             descriptor = os.pidfd_open(pid)
-            try:
-                socket.send_fds(self._ours, [b"+"], [descriptor])
-            finally:
-                os.close(descriptor)
+        except ProcessLookupError:
+            return
+        self._held.add(descriptor)
+        try:
+            if self._ours is None:
+                self._start()
+            self._send((descriptor,))
+        except (BrokenPipeError, ConnectionResetError):
+            self._end()
+            self._start()
+            self._send(self._held)
+
+    def _forget_ended(self) -> None:
+        poll = select.poll()
+        for descriptor in self._held:
+            poll.register(descriptor, select.POLLIN)
+        for descriptor, _ in poll.poll(0):
+            self._held.remove(descriptor)
+            os.close(descriptor)
+
+    def _send(self, descriptors: Iterable[int]) -> None:
+        assert self._ours is not None  # noqa: S101 - It has been started.
+        for descriptor in descriptors:
+            socket.send_fds(self._ours, [b"+"], [descriptor])
 
     def _start(self) -> None:
         ours, theirs = socket.socketpair()
         with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", "-c", _WATCH],
-                stdin=theirs.fileno(),
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                env={},
-                cwd="/",
-                start_new_session=True,
-            )
+            try:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-I", "-S", "-c", _WATCH],
+                    stdin=theirs.fileno(),
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    env={},
+                    cwd="/",
+                    start_new_session=True,
+                )
+            except OSError:
+                ours.close()
+                raise
         self._ours = ours
 
-    def close(self) -> None:
-        """Let go: what is left is killed. Idempotent. Blocks for a moment."""
+    def _end(self) -> None:
         if self._ours is not None and self._process is not None:
             self._ours.close()
             self._process.wait()
         self._ours = self._process = None
+
+    def close(self) -> None:
+        """Let go: what is left is killed. Idempotent. Blocks for a moment."""
+        self._end()
+        while self._held:
+            os.close(self._held.pop())

@@ -221,6 +221,7 @@ class Machine:
         guest = self._warm.take(replace(spec, archive_fd=None))
         if guest is None:
             return await self._boot_cold(sandbox_id, spec)
+        del self._guests[guest.sandbox_id]
         place = self._places.pop(guest.sandbox_id)
         place.sandbox_id = guest.sandbox_id = sandbox_id
         self._places[sandbox_id] = place
@@ -231,7 +232,9 @@ class Machine:
     async def _boot_ahead(self, spec: BootSpec) -> Guest:
         if self.disk_low:
             raise BootFailedError("the disk of this host is nearly full")
-        return await self._boot_cold(uuid.uuid4().hex, spec)
+        guest = await self._boot_cold(uuid.uuid4().hex, spec)
+        self._guests[guest.sandbox_id] = guest
+        return guest
 
     async def _until_nothing_boots(self) -> None:
         while self._booting:

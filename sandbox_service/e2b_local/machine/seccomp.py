@@ -62,6 +62,9 @@ _UNKNOWN: Final[Sequence[str]] = (
     *("open_tree_attr", "io_uring_setup", "io_uring_enter", "io_uring_register"),
 )
 
+# Where there are no namespaces: what others could reach, or would stay.
+_MADE_ON_THE_HOST: Final = ("socket", "shmget", "semget", "msgget")
+
 _SOCKET_FAMILIES: Final = (1, 2, 10, 16)  # UNIX, INET, INET6, NETLINK.
 _NEW_NAMESPACE_FLAGS: Final = 0x7E020000  # Every CLONE_NEW* that `clone` knows.
 _TERMINAL_INJECTIONS: Final = (0x5412, 0x541C)  # TIOCSTI, TIOCLINUX.
@@ -87,7 +90,8 @@ _SHARED: Final[Mapping[str, int]] = {
 
 # fmt: off
 _X86_64: Final[Mapping[str, int]] = {
-    "ioctl": 16, "socket": 41, "socketpair": 53, "clone": 56, "syslog": 103, "uselib": 134,
+    "ioctl": 16, "shmget": 29, "socket": 41, "socketpair": 53, "clone": 56, "semget": 64,
+    "msgget": 68, "syslog": 103, "uselib": 134,
     "personality": 135, "ustat": 136, "sysfs": 139, "vhangup": 153, "modify_ldt": 154,
     "pivot_root": 155, "_sysctl": 156, "chroot": 161, "acct": 163, "settimeofday": 164,
     "mount": 165, "umount2": 166, "swapon": 167, "swapoff": 168, "reboot": 169,
@@ -103,7 +107,8 @@ _AARCH64: Final[Mapping[str, int]] = {
     "nfsservctl": 42, "chroot": 51, "vhangup": 58, "quotactl": 60, "acct": 89,
     "personality": 92, "unshare": 97, "kexec_load": 104, "init_module": 105,
     "delete_module": 106, "clock_settime": 112, "syslog": 116, "reboot": 142,
-    "settimeofday": 170, "socket": 198, "socketpair": 199, "add_key": 217,
+    "settimeofday": 170, "msgget": 186, "semget": 190, "shmget": 194,
+    "socket": 198, "socketpair": 199, "add_key": 217,
     "request_key": 218, "keyctl": 219, "clone": 220, "swapon": 224, "swapoff": 225,
     "migrate_pages": 238, "move_pages": 239,
     "perf_event_open": 241, "fanotify_init": 262, "open_by_handle_at": 265,
@@ -138,12 +143,14 @@ def fail_with(number: int) -> int:
     return _FAIL | number
 
 
-def build_program(machine: str | None = None, *, without_sockets: bool = False) -> bytes:
+def build_program(machine: str | None = None, *, shares_host: bool = False) -> bytes:
     """Assemble the filter for a processor.
 
     Args:
         machine: A key of `ARCHITECTURES`. None: the one this runs on.
-        without_sockets: Whether to refuse every socket but pairs of them.
+        shares_host: Whether the sandbox has no network and no memory apart from the host's.
+            Then it gets no socket but pairs of them, and nothing of System V, which would
+            outlive it.
 
     Returns:
         An array of struct sock_filter, at most 4096 of them, as `bwrap --seccomp` wants.
@@ -152,12 +159,12 @@ def build_program(machine: str | None = None, *, without_sockets: bool = False) 
         KeyError: There is no table for that processor.
     """
     architecture = ARCHITECTURES[machine or platform.machine()]
-    whole = _instructions(architecture, without_sockets=without_sockets)
+    whole = _instructions(architecture, shares_host=shares_host)
     return b"".join(_INSTRUCTION.pack(*one) for one in whole)
 
 
 def _instructions(
-    architecture: Architecture, *, without_sockets: bool
+    architecture: Architecture, *, shares_host: bool
 ) -> Iterator[tuple[int, int, int, int]]:
     calls = architecture.calls
     # A 32-bit program would bring another table of numbers with it.
@@ -173,8 +180,8 @@ def _instructions(
             if name in calls:
                 yield (_JUMP_EQUAL, 0, 1, calls[name])
                 yield (_RETURN, 0, 0, fail_with(verdict))
-    if without_sockets:
-        yield (_JUMP_EQUAL, 0, 1, calls["socket"])
+    for name in _MADE_ON_THE_HOST if shares_host else ():
+        yield (_JUMP_EQUAL, 0, 1, calls[name])
         yield (_RETURN, 0, 0, fail_with(errno.EACCES))
     denied = fail_with(errno.EPERM)
     yield from _judge(calls["clone"], 0, _JUMP_ANY_BIT, (_NEW_NAMESPACE_FLAGS,), denied, ALLOW)

@@ -48,6 +48,8 @@ class WarmSet:
         self._ready: list[Guest] = []
         self._wanted = asyncio.Event()
         self._filling: asyncio.Task[None] | None = None
+        self._not_before = 0.0
+        self._closed = False
 
     def keep(self, spec: BootSpec, size: int) -> None:
         """Begin to keep some ready. Call it once, on the loop.
@@ -73,6 +75,7 @@ class WarmSet:
 
     async def close(self) -> None:
         """End those that nobody has taken, and boot no more."""
+        self._closed = True
         if self._filling is not None:
             self._filling.cancel()
             await asyncio.wait((self._filling,))
@@ -81,8 +84,11 @@ class WarmSet:
 
     async def _fill(self, spec: BootSpec) -> None:
         told = False
-        while True:
+        loop = asyncio.get_running_loop()
+        # A boot may fail in its own way when it is cancelled.
+        while not self._closed:
             await self._wanted.wait()
+            await asyncio.sleep(self._not_before - loop.time())
             await self._quiet()
             try:
                 guest = await self._boot(spec)
@@ -90,7 +96,7 @@ class WarmSet:
                 if not told:
                     logger.warning("no sandbox can be kept ready: %s", error)
                 told = True
-                await asyncio.sleep(_RETRY_SECONDS)
+                self._hold_back()
                 continue
             told = False
             self._ready.append(guest)
@@ -102,5 +108,9 @@ class WarmSet:
         """Replace one that has died before anybody took it."""
         if guest in self._ready:
             self._ready.remove(guest)
-            # Not at once: whatever killed it may kill the next one, too.
-            asyncio.get_running_loop().call_later(_RETRY_SECONDS, self._wanted.set)
+            self._hold_back()
+            self._wanted.set()
+
+    def _hold_back(self) -> None:
+        """Boot none for a while: what was bad for one may be bad for the next one, too."""
+        self._not_before = asyncio.get_running_loop().time() + _RETRY_SECONDS

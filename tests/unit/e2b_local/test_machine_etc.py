@@ -82,3 +82,10 @@ def test_a_change_of_the_host_is_seen_by_the_next_sandbox(etc, host):
     assert (second / "ssl/certs/all.crt").read_text() == "more certificates"
     assert (second / "ssl/certs/new.crt").read_text() == "new"
     assert not (first / "ssl/certs/new.crt").exists()
+
+
+def test_a_link_that_leads_round_in_a_circle_is_left_out(etc, host):
+    """Whatever somebody has done to the host, sandboxes boot."""
+    (host / "timezone").symlink_to("timezone")
+
+    assert not (etc.current() / "timezone").exists()

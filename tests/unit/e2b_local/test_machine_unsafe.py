@@ -80,16 +80,13 @@ def test_too_little_of_landlock_is_refused(version, as_root, enough):
 
 
 @pytest.mark.parametrize("machine", seccomp.ARCHITECTURES)
-def test_no_socket_is_judged_by_its_family_where_none_is_allowed(machine):
-    """A pair can still be made: it leads nowhere."""
+@pytest.mark.parametrize("name", ["socket", "shmget", "semget", "msgget"])
+def test_what_would_be_shared_with_the_host_cannot_be_made(machine, name):
+    """No socket is judged by its family then. A pair can still be made: it leads nowhere."""
     usual = list(struct.iter_unpack("=HBBI", seccomp.build_program(machine)))
-    stricter = list(
-        struct.iter_unpack("=HBBI", seccomp.build_program(machine, without_sockets=True))
-    )
-    added = [one for one in stricter if stricter.count(one) > usual.count(one)]
+    stricter = list(struct.iter_unpack("=HBBI", seccomp.build_program(machine, shares_host=True)))
+    number = seccomp.ARCHITECTURES[machine].calls[name]
 
-    assert len(stricter) == len(usual) + 2
-    socket = seccomp.ARCHITECTURES[machine].calls["socket"]
-    assert (0x15, 0, 1, socket) in added
-    first = next(at for at, one in enumerate(stricter) if one[3] == socket)
+    assert stricter.count((0x15, 0, 1, number)) == usual.count((0x15, 0, 1, number)) + 1
+    first = next(at for at, one in enumerate(stricter) if one[3] == number)
     assert stricter[first + 1] == (0x06, 0, 0, 0x00050000 | 13)

@@ -31,6 +31,7 @@ class FakeMachine:
     def __init__(self) -> None:
         self.booted: list[FakeGuest] = []
         self.failures = 0
+        self.deadly = False
         self.calm = asyncio.Event()
         self.calm.set()
         self.set = WarmSet(self.boot, self.quiet)
@@ -41,8 +42,11 @@ class FakeMachine:
         if self.failures:
             self.failures -= 1
             raise BootFailedError("not now")
-        self.booted.append(FakeGuest(len(self.booted)))
-        return self.booted[-1]
+        guest = FakeGuest(len(self.booted))
+        self.booted.append(guest)
+        if self.deadly:
+            asyncio.get_running_loop().call_soon(guest.ended.set_result, "killed")
+        return guest
 
     async def quiet(self) -> None:
         await self.calm.wait()
@@ -140,6 +144,36 @@ async def test_a_boot_that_fails_is_tried_again(machine):
     await machine.come_to_rest()
 
     assert machine.set.take(USUAL) is not None
+
+
+async def test_what_kills_each_of_them_is_not_fed(machine, monkeypatch):
+    """They are booted again in a while, not one after the other as fast as they die."""
+    monkeypatch.setattr(warm, "_RETRY_SECONDS", 600)
+    machine.deadly = True
+    machine.set.keep(USUAL, 3)
+    await machine.come_to_rest()
+
+    # Others may be on their way when the first one dies.
+    assert 1 <= len(machine.booted) <= 3
+    assert machine.set.take(USUAL) is None
+
+
+async def test_it_ends_though_a_boot_fails_instead_of_being_cancelled(machine, monkeypatch):
+    """The host refuses at the moment that the server ends."""
+
+    async def boot(_spec: BootSpec) -> FakeGuest:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise BootFailedError("the host refused") from None
+        raise AssertionError
+
+    monkeypatch.setattr(machine.set, "_boot", boot)
+    monkeypatch.setattr(warm, "_RETRY_SECONDS", 600)
+    machine.set.keep(USUAL, 1)
+    await machine.come_to_rest()
+    async with asyncio.timeout(5):
+        await machine.set.close()
 
 
 async def test_nothing_is_left_after_the_end(machine):

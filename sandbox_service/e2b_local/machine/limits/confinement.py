@@ -128,12 +128,13 @@ class Confinement:
                 await asyncio.wait((starting,))
             except asyncio.CancelledError as error:
                 cancelled = error
-        process = starting.result()
-        if cancelled is not None:
+        if cancelled is None:
+            return starting.result()
+        if starting.exception() is None:
+            process = starting.result()
             process.kill()
             process.wait()
-            raise cancelled
-        return process
+        raise cancelled
 
     def begin(
         self,

@@ -58,7 +58,7 @@ class Keeper:
         check_landlock(keeper.landlock_version(), as_root=os.geteuid() == 0)
         self._layout = layout
         self.filter = layout.guest_dir / "seccomp-unsafe.bpf"
-        self.filter.write_bytes(seccomp.build_program(without_sockets=True))
+        self.filter.write_bytes(seccomp.build_program(shares_host=True))
         self.filter.chmod(0o644)
 
     def paths(self, folder: Path) -> PathMap:
