@@ -12,11 +12,11 @@ from sandbox_service.domain.errors import BackendUnavailableError
 from sandbox_service.domain.exec_errors import InputClosedError, TooManyExecsError
 from sandbox_service.domain.execs import PtySize
 from sandbox_service.providers.e2b import envd
+from sandbox_service.providers.e2b.killing import killer_of
 from sandbox_service.providers.e2b.sdk import Code, ConnectError
 
 if TYPE_CHECKING:
-    from sandbox_service.providers.e2b.killing import killer_of
-from sandbox_service.providers.e2b.connection import Connection
+    from sandbox_service.providers.e2b.connection import Connection
 
 _log = structlog.get_logger(__name__)
 

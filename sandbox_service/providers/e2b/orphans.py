@@ -15,9 +15,9 @@ from sandbox_service.domain.errors import (
     SandboxError,
 )
 from sandbox_service.domain.processes import ProcessSpec
+from sandbox_service.providers.e2b.killing import killer_of
 
 if TYPE_CHECKING:
-    from sandbox_service.providers.e2b.killing import killer_of
 from sandbox_service.providers.e2b.connection import Connection
 
 MAY_HAVE_STARTED: Final = (BackendError, BackendUnavailableError, OutcomeUnknownError)
