@@ -88,7 +88,7 @@ _Gitignore = Annotated[
     bool, typer.Option("--gitignore/--no-gitignore", help="Heed .gitignore files.")
 ]
 _Full = Annotated[
-    bool, typer.Option("--full", help="Have the sandbox hash all it has, and trust no times.")
+    bool, typer.Option("--full", help="Hash every file, here and there, and trust no times.")
 ]
 _Reload = Annotated[
     str,

@@ -10,10 +10,12 @@ from sandbox_service.client.tree import Tree
 
 def root_digest(tree: Tree) -> bytes:
     """Return the digest that a folder has which holds this tree and nothing else, 32 bytes."""
-    digest = hashlib.sha256()
-    for record in sorted(_records(tree)):
-        digest.update(record)
-    return digest.digest()
+    return hashlib.sha256(records(tree)).digest()
+
+
+def records(tree: Tree) -> bytes:
+    """Return what the digest is made of: a record of each entry, ended by a NUL, in order."""
+    return b"".join(sorted(_records(tree)))
 
 
 def _records(tree: Tree) -> Iterator[bytes]:

@@ -7,7 +7,6 @@ import hashlib
 import os
 import stat
 import struct
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -17,7 +16,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from sandbox_service.client.tree import File, Stamp, Tree, TreeError
+from sandbox_service.client.cache_files import cache_file, write_cache
+from sandbox_service.client.tree import File, Stamp, Tree, TreeError, check
 
 FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 """A file that became a link, or a pipe, is neither followed nor waited for."""
@@ -30,7 +30,6 @@ _TRIES: Final = 3
 _MAGIC: Final = b"sandbox-service hashes 1\n"
 _RECORD: Final = struct.Struct("<QQQqq32s")
 _RECORDS_MAX: Final = 400_000
-_CACHES_MAX: Final = 64
 _DIGEST_BYTES: Final = 32
 
 SETTLED_NS: Final = 2_000_000_000
@@ -55,13 +54,7 @@ class HashCache:
     @classmethod
     def of_user(cls, folder: Path) -> HashCache:
         """Return the cache of a folder in the user's own cache folder."""
-        base = os.environ.get("XDG_CACHE_HOME", "")
-        try:
-            caches = Path(base) if base.startswith("/") else Path.home() / ".cache"
-        except RuntimeError:
-            return cls(None)
-        name = hashlib.sha256(os.fsencode(folder)).hexdigest()[:32]
-        return cls(caches / "sandbox-service" / "hashes" / name)
+        return cls(cache_file("hashes", os.fsencode(folder)))
 
     def load(self) -> Mapping[Stamp, bytes]:
         """Return the hashes by stamp; they are read once."""
@@ -101,22 +94,15 @@ def _parse(content: bytes) -> dict[Stamp, bytes]:
 
 def _write(file: Path, known: Mapping[Stamp, bytes]) -> None:
     body = _MAGIC + b"".join(_RECORD.pack(*stamp, sha256) for stamp, sha256 in known.items())
-    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=file.parent, prefix=".")
-    try:
-        with os.fdopen(handle, "wb") as out:
-            out.write(body + hashlib.sha256(body).digest())
-        Path(name).replace(file)
-    except OSError:
-        Path(name).unlink(missing_ok=True)
-        raise
-    caches = sorted(file.parent.iterdir(), key=lambda it: it.stat().st_mtime_ns)
-    for old in caches[:-_CACHES_MAX]:
-        old.unlink(missing_ok=True)
+    write_cache(file, body + hashlib.sha256(body).digest())
 
 
 def hash_files(
-    tree: Tree, cache: HashCache, on_hashed: Callable[[int, int], None] | None = None
+    tree: Tree,
+    cache: HashCache,
+    on_hashed: Callable[[int, int], None] | None = None,
+    *,
+    stop: threading.Event | None = None,
 ) -> None:
     """Fill in the hash of every file of a tree.
 
@@ -127,8 +113,10 @@ def hash_files(
         tree: What to hash.
         cache: Where hashes are known from, and kept.
         on_hashed: Told of files and bytes that are done, from several threads.
+        stop: Set when nobody waits for it any more.
 
     Raises:
+        StoppedError: Nobody does.
         TreeError: A file is being written all the time.
     """
     begun_ns = time.time_ns()
@@ -144,7 +132,7 @@ def hash_files(
             tree.files[path] = replace(file, sha256=sha256)
             cached, cached_bytes = cached + 1, cached_bytes + file.stamp.size
     told(cached, cached_bytes)
-    hasher = _Hasher(tree, told)
+    hasher = _Hasher(tree, told, stop)
     # Large ones first, so that no thread is left alone with one at the end.
     todo.sort(key=lambda it: it.stamp.size, reverse=True)
     threads = min(_THREADS_MAX, os.cpu_count() or 1)
@@ -160,8 +148,11 @@ def hash_files(
 class _Hasher:
     """Hashes files of one tree, in any thread."""
 
-    def __init__(self, tree: Tree, told: Callable[[int, int], None]) -> None:
+    def __init__(
+        self, tree: Tree, told: Callable[[int, int], None], stop: threading.Event | None
+    ) -> None:
         self._tree = tree
+        self._stop = stop
         self._told = told
         self._root = str(tree.folder)
         self._local = threading.local()
@@ -179,7 +170,7 @@ class _Hasher:
                 if hashed is not None:
                     tree.files[file.path] = hashed
                     return
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             del tree.files[file.path]
             return
         except OSError as error:
@@ -204,6 +195,7 @@ class _Hasher:
             digest = hashlib.sha256()
             size = 0
             while count := os.readv(handle, [buffer]):
+                check(self._stop)
                 digest.update(buffer[:count])
                 size += count
             after = os.fstat(handle)

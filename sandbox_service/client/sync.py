@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import hashlib
 import secrets
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,11 +15,12 @@ from typing import Any, Final
 import grpc
 from miosa.sandbox import v1 as pb
 
-from sandbox_service.client.digest import root_digest
+from sandbox_service.client.digest import records
 from sandbox_service.client.errors import SyncError, reason_of, sync_error
 from sandbox_service.client.excludes import excludes
 from sandbox_service.client.hashes import HashCache, hash_files
 from sandbox_service.client.ignores import IgnoreError, Ignores
+from sandbox_service.client.memory import Memory
 from sandbox_service.client.plan import Plan, compare
 from sandbox_service.client.tree import Tree, TreeError, walk
 from sandbox_service.client.upload import SourceChangedError, upload
@@ -27,6 +30,9 @@ _ROUNDS_MAX: Final = 5
 
 # After these somebody else was faster, here or in the sandbox: look again.
 _CHANGED: Final = frozenset({"ROOT_DIGEST_MISMATCH", "CHECKSUM_MISMATCH", "CONTENT_MISSING"})
+
+# And after these, if nobody had asked what is in the sandbox: a pipe may be in the way.
+_OTHERWISE: Final = frozenset({"NOT_A_FILE", "INVALID_PATH"})
 
 
 class Phase(enum.StrEnum):
@@ -67,7 +73,7 @@ class Synced:
         tree: What is here, and why some of it could not be synced.
         stuck: What the sandbox was told to delete and still has: folders with something in
             them that is excluded, and what a program there makes again.
-        rounds: How often it was planned.
+        rounds: How often it was looked at.
     """
 
     plan: Plan
@@ -92,7 +98,7 @@ class FolderSync:
         stub: Of SandboxService.
         metadata: Of every call.
         gitignore: Whether to heed `.gitignore` files.
-        cached: Whether to keep hashes in the user's cache folder.
+        cached: Whether to keep hashes, and what was synced, in the user's cache folder.
         on_progress: Told how far it is, from any thread.
     """
 
@@ -102,6 +108,10 @@ class FolderSync:
     cached: bool = True
     on_progress: Callable[[Progress], None] | None = None
     _caches: dict[Path, HashCache] = field(default_factory=dict)
+    _memory: Memory = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._memory = Memory(cached=self.cached)
 
     async def sync(
         self, folder: Path, header: pb.SyncFilesHeader, *, dry_run: bool = False
@@ -139,12 +149,17 @@ class FolderSync:
         asked: set[str] = set()
         why = ""
         for count in range(1, _ROUNDS_MAX + 1):
-            tree = await asyncio.to_thread(self._look, folder, header.excludes)
-            self._tell(Progress(Phase.COMPARE))
-            patterns = excludes(tree.ignores)
-            plan = await compare(self.stub, self.metadata, _plan_header(header, patterns), tree)
-            todo = work(tree, plan, delete=mirror)
-            digest = root_digest(tree)
+            tree = await self._looked(folder, header)
+            asking = _plan_header(header, excludes(tree.ignores))
+            entries = records(tree)
+            digest = hashlib.sha256(entries).digest()
+            recalled = None if dry_run else self._recalled(asking, tree, entries, delete=mirror)
+            if recalled is None:
+                self._tell(Progress(Phase.COMPARE))
+                plan = await compare(self.stub, self.metadata, asking, tree)
+                todo = work(tree, plan, delete=mirror)
+            else:
+                plan, todo = recalled
             stuck = [path for path in todo.deletes if path in asked]
             same = None if todo.kept or stuck else plan.summary.root_digest == digest
             done = _is_there(todo, plan, stuck)
@@ -154,21 +169,32 @@ class FolderSync:
                     "This is a fault of the service or of this program.",
                 )
             if dry_run or done:
+                if same and not dry_run:
+                    self._memory.keep(asking, entries)
                 receipt = _merged(receipts)
                 return Synced(plan, todo, receipt, digest, same, tree, stuck, count)
             try:
-                receipt = await self._send(tree, todo, _sync_header(header, patterns, plan))
+                receipt = await self._send(tree, todo, _sync_header(header, asking, plan))
             except SourceChangedError as error:
                 why = f"{error} changed while it was sent"
                 continue
             except grpc.aio.AioRpcError as error:
-                if reason_of(error) not in _CHANGED or count == _ROUNDS_MAX:
+                again = _CHANGED if recalled is None else _CHANGED | _OTHERWISE
+                if reason_of(error) not in again or count == _ROUNDS_MAX:
                     raise
+                self._memory.forget(asking)
                 continue
             receipts.append(receipt)
             asked.update(todo.deletes)
-            same = None if todo.kept else receipt.root_digest == digest
-            if same is not False:
+            plan.summary.root = receipt.root
+            same = None if todo.kept or receipt.others else receipt.root_digest == digest
+            if same:
+                self._memory.keep(asking, entries)
+            else:
+                self._memory.forget(asking)
+            # No digest tells of a pipe or a socket. A plan does, so that it is deleted.
+            unseen = recalled is not None and mirror and receipt.others
+            if same is not False and not unseen:
                 whole = _merged(receipts)
                 return Synced(plan, todo, whole, digest, same, tree, (), count)
             why = "the sandbox's folder was changed meanwhile"
@@ -177,16 +203,44 @@ class FolderSync:
             "Exclude what is written all the time.",
         )
 
-    def _look(self, folder: Path, patterns: Sequence[str]) -> Tree:
+    def _recalled(
+        self, asking: pb.PlanSyncHeader, tree: Tree, entries: bytes, *, delete: bool
+    ) -> tuple[Plan, Work] | None:
+        """Return what there is to do, by what is remembered of the sandbox's folder.
+
+        None: ask the service. It is also asked when nothing is to be done, or something
+        is in the way: only it knows.
+        """
+        plan = self._memory.recall(asking, tree, entries)
+        if plan is None:
+            return None
+        try:
+            todo = work(tree, plan, delete=delete)
+        except InTheWayError:
+            return None
+        return None if todo.empty or todo.kept else (plan, todo)
+
+    async def _looked(self, folder: Path, header: pb.SyncFilesHeader) -> Tree:
         """Return the tree of a folder, hashed."""
-        tree = walk(folder, Ignores(patterns), gitignore=self.gitignore)
+        stop = threading.Event()
+        try:
+            return await asyncio.to_thread(self._look, folder, header, stop)
+        finally:
+            # Nobody can cancel a thread, and Python does not end before it.
+            stop.set()
+
+    def _look(self, folder: Path, header: pb.SyncFilesHeader, stop: threading.Event) -> Tree:
+        tree = walk(folder, Ignores(header.excludes), gitignore=self.gitignore, stop=stop)
         total = len(tree.files), sum(it.stamp.size for it in tree.files.values())
         told = self._counter(Phase.HASH, *total)
-        if tree.folder not in self._caches:
-            self._caches[tree.folder] = (
-                HashCache.of_user(tree.folder) if self.cached else HashCache(None)
-            )
-        hash_files(tree, self._caches[tree.folder], told)
+        if header.verify == pb.SYNC_VERIFY_FULL:
+            cache = HashCache(None)
+        elif (found := self._caches.get(tree.folder)) is not None:
+            cache = found
+        else:
+            cache = HashCache.of_user(tree.folder) if self.cached else HashCache(None)
+            self._caches[tree.folder] = cache
+        hash_files(tree, cache, told, stop=stop)
         return tree
 
     async def _send(
@@ -241,7 +295,7 @@ def _plan_header(header: pb.SyncFilesHeader, patterns: Sequence[str]) -> pb.Plan
 
 
 def _sync_header(
-    header: pb.SyncFilesHeader, patterns: Sequence[str], plan: Plan
+    header: pb.SyncFilesHeader, asking: pb.PlanSyncHeader, plan: Plan
 ) -> pb.SyncFilesHeader:
     found = pb.SyncFilesHeader()
     found.CopyFrom(header)
@@ -249,7 +303,7 @@ def _sync_header(
     found.sync_id = secrets.token_hex(16)
     found.if_root_digest = plan.summary.root_digest
     found.ClearField("excludes")
-    found.excludes.extend(patterns)
+    found.excludes.extend(asking.excludes)
     return found
 
 

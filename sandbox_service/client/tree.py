@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import posixpath
 import stat
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +21,7 @@ _PATH_BYTES_MAX: Final = 4000
 _TARGET_BYTES_MAX: Final = 4095
 _FILE_NEEDS: Final = 0o400
 _FOLDER_NEEDS: Final = 0o700
+_VANISHED: Final = frozenset({errno.ENOENT, errno.ENOTDIR})
 
 
 class TreeError(Exception):
@@ -40,6 +43,16 @@ class Stamp(NamedTuple):
         return cls(
             status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
         )
+
+
+class StoppedError(Exception):
+    """Nobody waits for it any more."""
+
+
+def check(stop: threading.Event | None) -> None:
+    """Raise `StoppedError` once it is set."""
+    if stop is not None and stop.is_set():
+        raise StoppedError
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +104,13 @@ class Tree:
         return self.ignores.match(path, folder=folder)
 
 
-def walk(folder: Path, ignores: Ignores, *, gitignore: bool = True) -> Tree:
+def walk(
+    folder: Path,
+    ignores: Ignores,
+    *,
+    gitignore: bool = True,
+    stop: threading.Event | None = None,
+) -> Tree:
     """Look at everything in a folder.
 
     What vanishes meanwhile is not part of it. No link is followed.
@@ -101,8 +120,10 @@ def walk(folder: Path, ignores: Ignores, *, gitignore: bool = True) -> Tree:
         ignores: The caller's patterns; those of `.gitignore` files are added.
         gitignore: Whether to heed `.gitignore` files, those of the repository above
             the folder among them.
+        stop: Set when nobody waits for it any more.
 
     Raises:
+        StoppedError: Nobody does.
         TreeError: It is no folder, or cannot be read, or a `.gitignore` cannot be read.
     """
     try:
@@ -112,7 +133,7 @@ def walk(folder: Path, ignores: Ignores, *, gitignore: bool = True) -> Tree:
         if gitignore:
             _read_above(root, ignores)
         tree = Tree(root, ignores)
-        _Walk(tree, gitignore=gitignore).run()
+        _Walk(tree, gitignore=gitignore).run(stop)
     except OSError as error:
         raise TreeError(
             f"{error.filename or folder} cannot be read: {error.strerror}. "
@@ -127,18 +148,20 @@ class _Walk:
         self._gitignore = gitignore
         self._root = str(tree.folder)
 
-    def run(self) -> None:
+    def run(self, stop: threading.Event | None) -> None:
         todo = [""]
         while todo:
+            check(stop)
             folder = todo.pop()
             try:
                 with os.scandir(f"{self._root}/{folder}") as found:
                     entries = sorted(found, key=lambda it: it.name)
-            except FileNotFoundError:
-                continue
             except OSError as error:
+                # A root that has just gone is not an empty one.
                 if not folder:
                     raise
+                if error.errno in _VANISHED:
+                    continue
                 # Nobody can tell what is in it, so nothing in it is touched.
                 self._leave_out(folder, f"cannot be listed: {error.strerror}")
                 continue

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -42,7 +44,7 @@ async def keep_synced(
     Raises:
         SyncError: The first sync failed, or the sandbox is gone.
     """
-    with Watcher() as watcher:
+    with Watcher(folder) as watcher:
         synced: Synced | None = None
         while True:
             try:
@@ -60,11 +62,17 @@ async def keep_synced(
 
 
 class Watcher:
-    """Tells when something changes that a sync is about. Use it with `with`."""
+    """Tells when something changes that a sync is about. Use it with `with`.
 
-    def __init__(self) -> None:
+    Args:
+        folder: What is synced. It may go and come again, as build folders do.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = Path(os.path.abspath(folder))  # noqa: PTH100 - not where a link leads.
         self._queue = INotify(nonblocking=True)
         self._paths: dict[int, str] = {}
+        self._names: dict[int, str] = {}
         self._tree: Tree | None = None
 
     def __enter__(self) -> Self:
@@ -79,27 +87,43 @@ class Watcher:
         self._queue.close()
 
     def follow(self, tree: Tree) -> bool:
-        """Listen to every folder of a tree. Returns whether some were not listened to before.
+        """Listen to every folder of a tree, and to no other.
+
+        Returns:
+            Whether some were not listened to before.
 
         Raises:
             SyncError: There are more of them than this machine allows.
         """
         self._tree = tree
-        grown = False
+        before, self._paths, self._names = self._paths, {}, {}
+        # The folder itself, and a link that it is named by, may be replaced.
+        for place in (tree.folder, self._folder):
+            handle = self._listen(place.parent)
+            if handle is not None:
+                self._names[handle] = place.name
         for path in ("", *tree.folders):
-            try:
-                handle = self._queue.add_watch(f"{tree.folder}/{path}", _MASK)
-            except OSError as error:
-                if error.errno == errno.ENOSPC:
-                    raise SyncError(
-                        "More folders would be watched than this machine allows.",
-                        "Exclude some, or raise fs.inotify.max_user_watches.",
-                    ) from error
-                continue  # It is gone, or no folder any more, which its parent tells.
-            grown = grown or handle not in self._paths
             # A folder that was moved keeps its handle.
-            self._paths[handle] = path
-        return grown
+            handle = self._listen(tree.folder / path)
+            if handle is not None:
+                self._paths[handle] = path
+        for handle in before.keys() - self._paths.keys() - self._names.keys():
+            # One that is gone is not listened to anyway.
+            with suppress(OSError):
+                self._queue.rm_watch(handle)
+        return not self._paths.keys() <= before.keys()
+
+    def _listen(self, folder: Path) -> int | None:
+        """Listen to a folder; None when it is none any more, which its parent tells."""
+        try:
+            return int(self._queue.add_watch(folder, _MASK))
+        except OSError as error:
+            if error.errno == errno.ENOSPC:
+                raise SyncError(
+                    "More folders would be watched than this machine allows.",
+                    "Exclude some, or raise fs.inotify.max_user_watches.",
+                ) from error
+            return None
 
     async def changed(self) -> None:
         """Wait for a change, and until there have been no others for a moment."""
@@ -123,8 +147,9 @@ class Watcher:
     def _concerns(self, handle: int, mask: int, name: str) -> bool:
         if mask & flags.IGNORED:
             self._paths.pop(handle, None)
+            self._names.pop(handle, None)
             return False
-        if mask & flags.Q_OVERFLOW:
+        if mask & flags.Q_OVERFLOW or (name and name == self._names.get(handle)):
             return True
         above = self._paths.get(handle)
         if above is None or self._tree is None or not name:

@@ -162,6 +162,7 @@ def response(
         received_bytes=receipt.content_bytes,
         written_bytes=receipt.written_bytes,
         root_digest=receipt.root_digest,
+        others=receipt.others,
         reload=stored_reload if after.reloaded is None else reload_result(after.reloaded),
         preview_state=enums.preview_state(after.preview_state),
         user=receipt.user,

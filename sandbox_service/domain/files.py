@@ -167,6 +167,8 @@ class SyncReceipt:
         content_bytes: Bytes of content that were sent.
         written_bytes: Bytes of content of the files that were added or modified.
         root_digest: Of the root after the sync, 32 bytes.
+        others: How many sockets, pipes and devices are in the root; the digest does not
+            cover them.
         user: The name of the user that wrote; its id when it has no name.
         timings: Of each phase, one after the other: its name and how long it took.
         repeated: This receipt is of an earlier call with the same sync id.
@@ -184,6 +186,7 @@ class SyncReceipt:
     content_bytes: int
     written_bytes: int
     root_digest: bytes
+    others: int
     user: str
     timings: tuple[tuple[str, timedelta], ...]
     repeated: bool = False

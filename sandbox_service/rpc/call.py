@@ -51,6 +51,7 @@ class Method:
         kind: `unary`, `server_stream`, `client_stream` or `bidi_stream`.
         deadline: Whether it ends in time even if the caller sets no deadline.
         waits: Whether it may wait for something for long, as asked.
+        repeatable: Whether it can be repeated without thought, as the contract says.
     """
 
     service: str
@@ -59,6 +60,7 @@ class Method:
     request: type[Message]
     deadline: bool
     waits: bool
+    repeatable: bool
 
     @property
     def path(self) -> str:
@@ -183,9 +185,7 @@ class Calls:
         with self._traced(method, metadata) as span, _named(method, request_id):
             try:
                 if self.draining:
-                    raise errors.DrainingError(
-                        "This instance is shutting down. Repeat the call: another one answers."
-                    )
+                    raise _draining()
                 caller = self._identifier.identify(context.peer(), metadata)
                 structlog.contextvars.bind_contextvars(tenant=caller.tenant)
                 span.set_attribute(names.TENANT, caller.tenant)
@@ -198,7 +198,7 @@ class Calls:
                         code = "CANCELLED"
                         raise
                     task.uncancel()
-                    code = await self._fail(context, request_id, _cut_short())
+                    code = await self._fail(context, request_id, _cut_short(method))
                     return None
                 # Something inside was cancelled, not the call: without an
                 # answer the client would wait for ever.
@@ -293,7 +293,15 @@ class _Deadline:
             ) from None
 
 
-def _cut_short() -> errors.OutcomeUnknownError:
+def _draining() -> errors.DrainingError:
+    return errors.DrainingError(
+        "This instance is shutting down. Repeat the call: another one answers."
+    )
+
+
+def _cut_short(method: Method) -> errors.SandboxError:
+    if method.repeatable:
+        return _draining()
     return errors.OutcomeUnknownError(
         "This instance shut down while the call was under way. "
         "Look at what it changed before repeating it."

@@ -14,6 +14,7 @@ from typing import Any, Final, TypeAlias
 
 import grpc
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.protobuf.descriptor_pb2 import MethodOptions
 from google.protobuf.message_factory import GetMessageClass
 from miosa.sandbox.v1 import artifact_service_pb2, notebook_service_pb2, sandbox_service_pb2
 
@@ -87,6 +88,7 @@ def _handler(
         # A stream lives as long as its caller wants; only its own deadline counts.
         deadline=streams == (False, False),
         waits=descriptor.name in _WAITING,
+        repeatable=descriptor.GetOptions().idempotency_level != MethodOptions.IDEMPOTENCY_UNKNOWN,
     )
     if operation is None:
         return _unimplemented(method, calls, streams)

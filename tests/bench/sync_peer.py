@@ -88,7 +88,7 @@ class SyncPeer:
             verify=pb.SYNC_VERIFY_FULL if full else pb.SYNC_VERIFY_INDEX,
         )
         began = time.perf_counter()
-        client = FolderSync(self._stub, _METADATA, gitignore=False, cached=not full)
+        client = FolderSync(self._stub, _METADATA, gitignore=False)
         synced = await client.sync(self._folder / name, header)
         took = time.perf_counter() - began
         if synced.identical is not True:

@@ -50,8 +50,9 @@ def home(tmp_path):
     return path
 
 
-async def read(sandbox, path):
-    parts = [it async for it in FileReads(sandbox).read(record(), FileRange(path=str(path)))]
+async def read(sandbox, path, **which):
+    what = FileRange(path=str(path), **which)
+    parts = [it async for it in FileReads(sandbox).read(record(), what)]
     return parts[0], b"".join(parts[1:-1])
 
 
@@ -227,6 +228,13 @@ async def test_what_programs_obey_in_the_environment_changes_nothing(home):
     got, _ = await download(BashSandbox(home, wrap=odd), "root")
 
     assert set(got) == {"a", "a/b", "c"}
+
+
+async def test_a_range_of_a_file_that_comes_in_small_pieces_is_whole(home):
+    """The kernel's own files give some kilobytes at a time, however much is asked for."""
+    _, data = await read(BashSandbox(home), "/proc/kallsyms", length=200_000)
+
+    assert len(data) == 200_000
 
 
 async def test_pipes_sockets_and_devices_are_never_opened(home):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import shutil
 import signal
 import time
@@ -112,6 +113,33 @@ async def test_a_drain_has_a_limit_and_ends_execs_with_a_word():
     assert seen[-1].HasField("exited") or status is grpc.StatusCode.UNAVAILABLE
 
 
+async def test_a_call_that_is_cut_is_told_whether_it_can_be_repeated():
+    """One that changes nothing can, without a look at what it changed."""
+    with served("--drain-seconds=0.1") as service:
+        async with Client.connected(service.grpc_address) as client:
+            box = await client.sandbox()
+            planning = client.stub.PlanSync(metadata=client.metadata)
+            plan = pb.PlanSyncHeader(sandbox_id=box.sandbox_id, root="root")
+            await planning.write(pb.PlanSyncRequest(header=plan))
+            sending = client.stub.SyncFiles(metadata=client.metadata)
+            header = pb.SyncFilesHeader(
+                sandbox_id=box.sandbox_id, root="root", mode=pb.SYNC_MODE_PATCH
+            )
+            await sending.write(pb.SyncFilesRequest(header=header))
+            for method in ("PlanSync", "SyncFiles"):
+                begun = functools.partial(
+                    service.metric, "grpc_server_started_total", grpc_method=method
+                )
+                await until(begun)
+            service.signal(signal.SIGTERM)
+            await asyncio.to_thread(service.wait)
+            planned = await failure(_read(planning))
+            sent = await failure(_awaited(sending))
+
+    assert planned.seen == ("UNAVAILABLE", "DRAINING")
+    assert sent.seen == ("ABORTED", "OUTCOME_UNKNOWN")
+
+
 async def test_while_it_drains_it_is_not_ready():
     """So that a balancer sends no more."""
     with served("--drain-delay-seconds=1.0") as service:
@@ -184,3 +212,7 @@ async def test_two_services_on_one_machine_and_state_folder_do_not_disturb_each_
 
 async def _awaited(call):
     return await call
+
+
+async def _read(call):
+    return [response async for response in call]

@@ -22,13 +22,13 @@ from tests.support.service import REPOSITORY
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-COMMITS = int(os.environ.get("TREES_COMMITS", "8"))
+COMMITS = int(os.environ.get("TREES_COMMITS", "5"))
 """How many commits are replayed: the last ones; more for a long run."""
 
 COMMITS_MIN = 5
 """A clone with less of a history is replaced by one that is made up."""
 
-PACKAGE_FILES = int(os.environ.get("TREES_PACKAGE_FILES", "3000"))
+PACKAGE_FILES = int(os.environ.get("TREES_PACKAGE_FILES", "1200"))
 """At how many files no further package is taken; more for a long run."""
 
 

@@ -696,7 +696,8 @@ type DownloadTreeSummary struct {
 	SentBytes uint64 `protobuf:"varint,2,opt,name=sent_bytes,json=sentBytes,proto3" json:"sent_bytes,omitempty"`
 	// The digest of what was sent, as `SyncFilesResponse.root_digest` defines it.
 	RootDigest []byte `protobuf:"bytes,3,opt,name=root_digest,json=rootDigest,proto3" json:"root_digest,omitempty"`
-	// Sockets, devices and entries whose names are not UTF-8: they were left out.
+	// How many were left out: sockets, pipes and devices; entries whose names, and links
+	// whose targets, are not UTF-8; and paths of more than 4,095 bytes.
 	SkippedCount  uint64 `protobuf:"varint,4,opt,name=skipped_count,json=skippedCount,proto3" json:"skipped_count,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -885,7 +886,7 @@ type DownloadTreeResponse_Link struct {
 }
 
 type DownloadTreeResponse_File struct {
-	// A file.
+	// A file. Its mode, and that of a folder, is told as it is: 0 to 0o7777.
 	File *SyncFileHeader `protobuf:"bytes,3,opt,name=file,proto3,oneof"`
 }
 

@@ -1376,7 +1376,10 @@ type SyncFilesResponse struct {
 	// The user that owns what was written.
 	User string `protobuf:"bytes,15,opt,name=user,proto3" json:"user,omitempty"`
 	// How long each phase took.
-	Timings       []*PhaseTiming `protobuf:"bytes,16,rep,name=timings,proto3" json:"timings,omitempty"`
+	Timings []*PhaseTiming `protobuf:"bytes,16,rep,name=timings,proto3" json:"timings,omitempty"`
+	// Sockets, pipes and devices below the root that are not excluded. The digest does
+	// not cover them.
+	Others        uint64 `protobuf:"varint,17,opt,name=others,proto3" json:"others,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1523,6 +1526,13 @@ func (x *SyncFilesResponse) GetTimings() []*PhaseTiming {
 	return nil
 }
 
+func (x *SyncFilesResponse) GetOthers() uint64 {
+	if x != nil {
+		return x.Others
+	}
+	return 0
+}
+
 var File_miosa_sandbox_v1_file_sync_proto protoreflect.FileDescriptor
 
 const file_miosa_sandbox_v1_file_sync_proto_rawDesc = "" +
@@ -1623,7 +1633,7 @@ const file_miosa_sandbox_v1_file_sync_proto_rawDesc = "" +
 	"\n" +
 	"PathChange\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x120\n" +
-	"\x04kind\x18\x02 \x01(\x0e2\x1c.miosa.sandbox.v1.ChangeKindR\x04kind\"\xde\x04\n" +
+	"\x04kind\x18\x02 \x01(\x0e2\x1c.miosa.sandbox.v1.ChangeKindR\x04kind\"\xf6\x04\n" +
 	"\x11SyncFilesResponse\x12\x17\n" +
 	"\async_id\x18\x01 \x01(\tR\x06syncId\x12\x16\n" +
 	"\x06reused\x18\x02 \x01(\bR\x06reused\x12\x12\n" +
@@ -1642,7 +1652,8 @@ const file_miosa_sandbox_v1_file_sync_proto_rawDesc = "" +
 	"\x06reload\x18\r \x01(\v2\x1e.miosa.sandbox.v1.ReloadResultR\x06reload\x12C\n" +
 	"\rpreview_state\x18\x0e \x01(\x0e2\x1e.miosa.sandbox.v1.PreviewStateR\fpreviewState\x12\x12\n" +
 	"\x04user\x18\x0f \x01(\tR\x04user\x127\n" +
-	"\atimings\x18\x10 \x03(\v2\x1d.miosa.sandbox.v1.PhaseTimingR\atimings*P\n" +
+	"\atimings\x18\x10 \x03(\v2\x1d.miosa.sandbox.v1.PhaseTimingR\atimings\x12\x16\n" +
+	"\x06others\x18\x11 \x01(\x04R\x06others*P\n" +
 	"\bSyncMode\x12\x19\n" +
 	"\x15SYNC_MODE_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fSYNC_MODE_PATCH\x10\x01\x12\x14\n" +

@@ -340,6 +340,7 @@ type SandboxServiceClient interface {
 	// * `FILE_NOT_ACCESSIBLE`, `USER_NOT_FOUND`: name another user.
 	// * `POSITION_OUT_OF_RANGE`: `offset` lies behind the end.
 	// * `FILE_CHANGED`: read it again.
+	// * `TOO_MANY_EXECS`: wait for an exec to end.
 	ReadFile(ctx context.Context, in *ReadFileRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ReadFileResponse], error)
 	// Lists what is in a folder, page by page, in byte order of the paths.
 	//
@@ -352,6 +353,7 @@ type SandboxServiceClient interface {
 	// * `INVALID_PATH`, `FILE_NOT_FOUND`, `NOT_A_FILE`: name another path.
 	// * `FILE_NOT_ACCESSIBLE`, `USER_NOT_FOUND`: name another user.
 	// * `INVALID_PAGE_TOKEN`: begin with the first page.
+	// * `TOO_MANY_EXECS`: wait for an exec to end.
 	ListFiles(ctx context.Context, in *ListFilesRequest, opts ...grpc.CallOption) (*ListFilesResponse, error)
 	// Streams a tree of files.
 	//
@@ -367,6 +369,8 @@ type SandboxServiceClient interface {
 	// * `INVALID_PATH`, `FILE_NOT_FOUND`, `NOT_A_FILE`: name another root.
 	// * `FILE_NOT_ACCESSIBLE`, `USER_NOT_FOUND`: name another user, or exclude it.
 	// * `FILE_CHANGED`: a file changed on the way; begin again.
+	// * `PAYLOAD_TOO_LARGE`: exclude some of the tree, or take its folders one by one.
+	// * `TOO_MANY_EXECS`: wait for an exec to end.
 	DownloadTree(ctx context.Context, in *DownloadTreeRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[DownloadTreeResponse], error)
 	// Tells where a port of a sandbox can be opened, with which headers, and whether
 	// something listens. It can wait until something does.
@@ -1056,6 +1060,7 @@ type SandboxServiceServer interface {
 	// * `FILE_NOT_ACCESSIBLE`, `USER_NOT_FOUND`: name another user.
 	// * `POSITION_OUT_OF_RANGE`: `offset` lies behind the end.
 	// * `FILE_CHANGED`: read it again.
+	// * `TOO_MANY_EXECS`: wait for an exec to end.
 	ReadFile(*ReadFileRequest, grpc.ServerStreamingServer[ReadFileResponse]) error
 	// Lists what is in a folder, page by page, in byte order of the paths.
 	//
@@ -1068,6 +1073,7 @@ type SandboxServiceServer interface {
 	// * `INVALID_PATH`, `FILE_NOT_FOUND`, `NOT_A_FILE`: name another path.
 	// * `FILE_NOT_ACCESSIBLE`, `USER_NOT_FOUND`: name another user.
 	// * `INVALID_PAGE_TOKEN`: begin with the first page.
+	// * `TOO_MANY_EXECS`: wait for an exec to end.
 	ListFiles(context.Context, *ListFilesRequest) (*ListFilesResponse, error)
 	// Streams a tree of files.
 	//
@@ -1083,6 +1089,8 @@ type SandboxServiceServer interface {
 	// * `INVALID_PATH`, `FILE_NOT_FOUND`, `NOT_A_FILE`: name another root.
 	// * `FILE_NOT_ACCESSIBLE`, `USER_NOT_FOUND`: name another user, or exclude it.
 	// * `FILE_CHANGED`: a file changed on the way; begin again.
+	// * `PAYLOAD_TOO_LARGE`: exclude some of the tree, or take its folders one by one.
+	// * `TOO_MANY_EXECS`: wait for an exec to end.
 	DownloadTree(*DownloadTreeRequest, grpc.ServerStreamingServer[DownloadTreeResponse]) error
 	// Tells where a port of a sandbox can be opened, with which headers, and whether
 	// something listens. It can wait until something does.

@@ -8,9 +8,10 @@
 # `=changed` and the hash that the same range has now.
 
 # The size is what the file has when it is opened, so one that only grows is read as it was then.
-# A file of /proc says that it is empty, and is read to its end.
+# A file of /proc says that it is empty, and is read to its end; it comes in pieces as small as it
+# likes, which is why full blocks are waited for.
 range() {
-  dd if=/proc/self/fd/3 iflag=skip_bytes,count_bytes skip="$first" ${count:+count="$count"} \
+  dd if=/proc/self/fd/3 iflag=skip_bytes,count_bytes,fullblock skip="$first" ${count:+count="$count"} \
     bs=128K status=none
 }
 

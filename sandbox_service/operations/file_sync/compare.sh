@@ -39,8 +39,10 @@ keep_modes() {
 
 # Refuses the sync when a file that was named as unchanged is not there as it was named.
 verify_unchanged() {
-  comm -z -23 "$c/unchanged" "$c/now.rec" >"$c/wrong"
-  refuse_any "$c/wrong" unchanged
+  if [[ -s $c/unchanged ]]; then
+    comm -z -23 "$c/unchanged" "$c/now.rec" >"$c/wrong"
+    refuse_any "$c/wrong" unchanged
+  fi
   [[ -s $c/unchanged-but-mode ]] || return 0
   sed -zE 's/^([0-9a-f]{64}) f[0-7]{4} /\1 /; t; d' "$c/now.rec" | sort -z |
     comm -z -23 "$c/unchanged-but-mode" - >"$c/wrong"

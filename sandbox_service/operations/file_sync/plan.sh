@@ -32,7 +32,7 @@ if [[ -n $exists ]]; then
 else
   : >"$c/now.rec" >"$c/now.all" >"$c/now.rest" >"$c/now.others"
 fi
-digest=$(digest_of "$c/now.rec")
+digest_of digest "$c/now.rec"
 # It is read as slowly as the caller likes: nobody has to wait for that, and a kill leaves nothing.
 exec 3<"$c/now.all" 4<"$c/now.rest" 5<"$c/now.others"
 cd /

@@ -18,12 +18,12 @@ answer_stored() {
   exit 0
 }
 
-# Keeps the report, also for a service that is not there any more to read it. Without room for it
+# Keeps the records of the report, also for a service that is not there any more to read it. Without room for it
 # the sync has been done all the same.
-keep_receipt() {
-  mkdir -p -- "$receipts"
-  { printf '%s\0' "$asked" && cat -- "$c/report"; } >"$receipts/$id" &&
-    rm -f -- "$receipts/$receipt.reload" && mv -fT -- "$receipts/$id" "$receipts/$receipt" ||
+keep_receipt() { # record...
+  [[ -d $receipts ]] || mkdir -p -- "$receipts"
+  printf '%s\0' "$asked" "$@" >"$receipts/$id" &&
+    { [[ ! -e $receipts/$receipt.reload ]] || rm -f -- "$receipts/$receipt.reload"; } && mv -fT -- "$receipts/$id" "$receipts/$receipt" ||
     rm -f -- "$receipts/$id"
 } 2>/dev/null
 

@@ -15,7 +15,7 @@ relist() {
   cut -z -d ' ' -f 1,2 -- "$c/staged.all" "$c/now.all" | sort -zu >"$c/index"
   list_tree "$c/then" "$c/index" "$trusted"
   listed=$c/then.all
-  digest=$(digest_of "$c/then.rec")
+  digest_of digest "$c/then.rec"
   list_paths
   printf '=changes\0'
   sort -z "$c/dirs.changed" "$c/changes" | comm -z -2 - "$c/now.paths"
@@ -74,13 +74,20 @@ listens() { # port
 }
 
 report() {
-  local digest user='\u' port=unknown
+  local digest others=() user='\u' port=unknown
   listed=$c/now.all
   printf '%s\0' "$note"
   case $after in
-    then) relist ;;
+    then)
+      relist
+      mapfile -d '' -t others <"$c/then.others"
+      ;;
     with) relist_little ;;
-    now) digest=$(digest_of "$c/now.rec"); printf '=changes\0=deleted\0' ;;
+    now)
+      digest_of digest "$c/now.rec"
+      printf '=changes\0=deleted\0'
+      mapfile -d '' -t others <"$c/now.others"
+      ;;
   esac
   user=${user@P}
   [[ $user != 'I have no name!' ]] || user=$EUID
@@ -89,5 +96,5 @@ report() {
   phase report
   printf '=phases\0'
   printf '%s\0' "${phases[@]}"
-  printf '=end\0%s\0%s\0%s\0%s\0' "$root" "$digest" "$user" "$port"
+  printf '=end\0%s\0%s\0%s\0%s\0%s\0' "$root" "$digest" "$user" "$port" "${#others[@]}"
 }

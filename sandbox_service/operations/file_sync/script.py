@@ -30,7 +30,7 @@ from sandbox_service.operations.file_sync.excludes import Excludes
 _SHARED: Final = ("tree.sh", "root.sh")
 _STORED: Final = b"=stored\0"
 _SECTIONS: Final = (b"=changes", b"=deleted", b"=phases", b"=end")
-_END_FIELDS: Final = 4
+_END_FIELDS: Final = 5
 _PORT: Final = {b"open": True, b"closed": False}
 _FAILED_FIELDS: Final = 3
 _BUSY_RETRY: Final = timedelta(seconds=1)
@@ -50,6 +50,7 @@ class Applied:
         modified: Likewise.
         deleted: Paths of whatever is gone.
         root_digest: 32 bytes.
+        others: How many entries the digest does not cover.
         user: The name of the user that the script ran as, or its id.
         phases: Names, and how long each took.
         listening: Whether a program listened on the preview's port. None: not known.
@@ -64,6 +65,7 @@ class Applied:
     modified: tuple[str, ...]
     deleted: tuple[str, ...]
     root_digest: bytes
+    others: int
     user: str
     phases: tuple[tuple[str, timedelta], ...]
     listening: bool | None = None
@@ -203,11 +205,12 @@ def parse(
     note, *records = result.stdout.removeprefix(_STORED).split(b"\0")
     try:
         changes_at, deleted_at, phases_at, end_at = map(records.index, _SECTIONS)
-        at, digest, user, port = records[end_at + 1 : end_at + 1 + _END_FIELDS]
+        at, digest, user, port, others_text = records[end_at + 1 : end_at + 1 + _END_FIELDS]
         root_digest = bytes.fromhex(digest.decode())
         phases = [text(it) for it in records[phases_at + 1 : end_at]]
         took = [timedelta(microseconds=int(it)) for it in phases[1::2]]
         content_bytes, uploading_us = map(int, note.split())
+        others = int(others_text)
     except ValueError:
         raise BackendError("A sync's receipt cannot be read. Look before repeating it.") from None
     changes = sorted(records[changes_at + 1 : deleted_at])
@@ -219,6 +222,7 @@ def parse(
         modified=tuple(_path(path[1:]) for path in changes if path.startswith(b"\t")),
         deleted=tuple(_path(path) for path in records[deleted_at + 1 : phases_at]),
         root_digest=root_digest,
+        others=others,
         user=text(user),
         phases=tuple(zip(phases[::2], took, strict=True)),
         listening=None if stored else _PORT.get(port),

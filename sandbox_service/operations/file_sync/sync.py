@@ -300,6 +300,7 @@ def _receipt(
         content_bytes=applied.content_bytes,
         written_bytes=manifest.size_of((*applied.added, *applied.modified)),
         root_digest=applied.root_digest,
+        others=applied.others,
         user=applied.user,
         timings=tuple(phases),
         repeated=applied.stored,

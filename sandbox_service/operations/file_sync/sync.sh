@@ -16,9 +16,9 @@
 # Writes NUL-terminated records to stdout: the note; `=changes` and what was written
 # (`./path` was added, TAB `./path` modified); `=deleted` and the paths that are
 # gone; `=phases` and their names and microseconds; `=end`, the root, its digest,
-# the user, and whether the port is open, closed or unknown. For a sync whose receipt is kept `=stored`, then the same, then what
-# else was kept with it. Or `=failed`, a word, a path or digest, and the kind of
-# what is at the path.
+# the user, whether the port is open, closed or unknown, and how many entries the digest does not
+# cover. For a sync whose receipt is kept `=stored`, then the same, then what else was kept with it.
+# Or `=failed`, a word, a path or digest, and the kind of what is at the path.
 archive=$home/$1 mode=$3 verify=$4 expected=$5 id=$6 size=$7 longest=$8 may=$9
 receipt=${10} asked=${11} note=${12} preview=${13}
 # How many files are so few that a loop over them takes less than programs that take them all.
@@ -214,12 +214,14 @@ apply_fresh() {
 }
 
 apply_over() {
+  local digest
   exclude "$(<"$c/exclude")" "$(<"$c/exclude-dirs")"
   cd "$root"
   survey "$c/now" "$inode"
   trusted=$listed_cutoff
-  if [[ -n $expected && $(digest_of "$c/now.rec") != "$expected" ]]; then
-    fail digest "$(digest_of "$c/now.rec")"
+  if [[ -n $expected ]]; then
+    digest_of digest "$c/now.rec"
+    [[ $digest == "$expected" ]] || fail digest "$digest"
   fi
   phase compare
   verify_unchanged
@@ -233,7 +235,7 @@ apply_over() {
   publish
   delete
   if ((${#new[@]} == 0 && ${#files[@]} + ${#links[@]} <= few)) &&
-    [[ ! -s $c/obstacles && ! -s $c/delete ]]; then
+    [[ ! -s $c/obstacles && ! -s $c/delete && ! -s $c/now.others ]]; then
     after=with
   elif ((${#files[@]} + ${#links[@]})); then
     printf '%s\0' "${files[@]}" "${links[@]}" | sort -z >"$c/changes"
@@ -271,6 +273,7 @@ if [[ -z $receipt ]]; then
   report
 else
   report >"$c/report"
-  keep_receipt
-  cat -- "$c/report"
+  mapfile -d '' -t records <"$c/report"
+  keep_receipt "${records[@]}"
+  printf '%s\0' "${records[@]}"
 fi

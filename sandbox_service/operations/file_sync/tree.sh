@@ -94,4 +94,9 @@ hash_files() {
   done >>"$out"
 }
 
-digest_of() { local sum; sum=$(sha256sum <"$1"); printf '%s' "${sum%% *}"; }
+# Puts the digest of records into a variable: digest_of NAME RECORDS
+digest_of() {
+  local sum
+  sum=$(sha256sum <"$2")
+  printf -v "$1" %s "${sum%% *}"
+}

@@ -18,7 +18,7 @@ from sandbox_service.domain.processes import ProcessSpec
 from sandbox_service.providers.e2b.killing import killer_of
 
 if TYPE_CHECKING:
-from sandbox_service.providers.e2b.connection import Connection
+    from sandbox_service.providers.e2b.connection import Connection
 
 MAY_HAVE_STARTED: Final = (BackendError, BackendUnavailableError, OutcomeUnknownError)
 """What a start fails with that says nothing about the program."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 import time
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 from sandbox_service.client import hashes
 from sandbox_service.client.hashes import SETTLED_NS, HashCache, hash_files
 from sandbox_service.client.ignores import Ignores
-from sandbox_service.client.tree import Tree, TreeError, walk
+from sandbox_service.client.tree import StoppedError, Tree, TreeError, walk
 
 
 @pytest.fixture
@@ -106,6 +107,7 @@ def test_an_edit_that_keeps_size_and_time_is_seen(folder, cache_file):
 
 def test_a_file_that_was_just_written_is_read_again(folder, cache_file, monkeypatch):
     """A second write within one tick of the clock would show in none of its times."""
+    monkeypatch.setattr(hashes, "SETTLED_NS", 10**15)  # However slow this machine is just now.
     looked(folder, HashCache(cache_file))
     read = opened(monkeypatch)
     looked(folder, HashCache(cache_file))
@@ -214,3 +216,17 @@ def test_what_vanished_is_gone_and_what_cannot_be_read_is_left_out(folder):
 
     assert not {"d1/f1", "d2/f2", "d3/f3"} & tree.files.keys()
     assert set(tree.left_out) == {"d2/f2", "d3/f3"}
+
+
+def test_hashing_ends_once_nobody_waits_for_it(folder):
+    """In the middle of a file: one of many gigabytes would keep a program from ending."""
+    stop = threading.Event()
+    with (folder / "large").open("wb") as large:
+        large.truncate(2**36)
+    tree = walk(folder, Ignores(), stop=stop)
+    threading.Timer(0.1, stop.set).start()
+
+    with pytest.raises(StoppedError):
+        hash_files(tree, HashCache(None), stop=stop)
+    with pytest.raises(StoppedError):
+        walk(folder, Ignores(), stop=stop)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from sandbox_service.client import tree as tree_module
 from sandbox_service.client.digest import root_digest
 from sandbox_service.client.hashes import HashCache, hash_files
 from sandbox_service.client.ignores import Ignores
@@ -176,3 +177,28 @@ def test_the_digest_is_the_one_of_the_contract(tmp_path):
     hash_files(found, HashCache(None))
 
     assert root_digest(found) == trees.digest(tree)
+
+
+def test_a_root_that_goes_meanwhile_is_no_empty_one(tmp_path, monkeypatch):
+    """A mirror of it would delete everything."""
+    root = tmp_path / "root"
+    root.mkdir()
+    monkeypatch.setattr(tree_module, "_read_above", lambda folder, ignores: folder.rmdir())
+    with pytest.raises(TreeError, match="root"):
+        seen(root)
+
+
+def test_a_folder_that_becomes_a_file_meanwhile_is_not_left_out(tmp_path, monkeypatch):
+    """It has changed like others: the next look finds what it is."""
+    (tmp_path / "it").mkdir()
+    scandir = os.scandir
+
+    def replaced(path):
+        if str(path).endswith("/it"):
+            (tmp_path / "it").rmdir()
+            (tmp_path / "it").touch()
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", replaced)
+
+    assert seen(tmp_path).left_out == {}

@@ -23,7 +23,7 @@ def folder(tmp_path):
 
 @pytest.fixture
 def watcher(folder):
-    with Watcher() as watching:
+    with Watcher(folder) as watching:
         assert watching.follow(walk(folder, Ignores()))
         yield watching
 
@@ -78,3 +78,29 @@ async def test_folders_that_are_new_or_moved_are_followed(folder, watcher):
         (folder / "new/x").touch()
     async with noticed(watcher):
         (folder / "moved/a").write_text("2")
+
+
+async def test_a_folder_that_goes_and_comes_again_is_noticed(folder, watcher):
+    """Build tools make theirs anew each time; what was moved away is nobody's business."""
+    async with noticed(watcher):
+        folder.rename(folder.with_name("old"))
+    async with noticed(watcher):
+        folder.mkdir()
+
+    assert watcher.follow(walk(folder, Ignores()))
+    watcher._noticed()
+    (folder.with_name("old") / "src/a").write_text("2")
+    assert not watcher._noticed()
+    async with noticed(watcher):
+        (folder / "new").touch()
+
+
+async def test_a_link_that_names_another_folder_is_noticed(folder, tmp_path_factory):
+    """As a release is switched."""
+    above = tmp_path_factory.mktemp("above")
+    (above / "current").symlink_to(folder)
+    (above / "next").symlink_to(above)
+    with Watcher(above / "current") as watcher:
+        watcher.follow(walk(above / "current", Ignores()))
+        async with noticed(watcher):
+            (above / "next").rename(above / "current")

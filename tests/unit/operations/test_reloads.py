@@ -66,6 +66,7 @@ def receipt(**fields: object) -> SyncReceipt:
         "content_bytes": 1,
         "written_bytes": 1,
         "root_digest": bytes(32),
+        "others": 0,
         "user": "user",
         "timings": (),
     }

@@ -220,7 +220,7 @@ class PathChange(_message.Message):
     def __init__(self, path: _Optional[str] = ..., kind: _Optional[_Union[ChangeKind, str]] = ...) -> None: ...
 
 class SyncFilesResponse(_message.Message):
-    __slots__ = ("sync_id", "reused", "root", "added", "modified", "deleted", "unchanged", "changes", "changes_truncated", "received_bytes", "written_bytes", "root_digest", "reload", "preview_state", "user", "timings")
+    __slots__ = ("sync_id", "reused", "root", "added", "modified", "deleted", "unchanged", "changes", "changes_truncated", "received_bytes", "written_bytes", "root_digest", "reload", "preview_state", "user", "timings", "others")
     SYNC_ID_FIELD_NUMBER: _ClassVar[int]
     REUSED_FIELD_NUMBER: _ClassVar[int]
     ROOT_FIELD_NUMBER: _ClassVar[int]
@@ -237,6 +237,7 @@ class SyncFilesResponse(_message.Message):
     PREVIEW_STATE_FIELD_NUMBER: _ClassVar[int]
     USER_FIELD_NUMBER: _ClassVar[int]
     TIMINGS_FIELD_NUMBER: _ClassVar[int]
+    OTHERS_FIELD_NUMBER: _ClassVar[int]
     sync_id: str
     reused: bool
     root: str
@@ -253,4 +254,5 @@ class SyncFilesResponse(_message.Message):
     preview_state: _preview_pb2.PreviewState
     user: str
     timings: _containers.RepeatedCompositeFieldContainer[_outcome_pb2.PhaseTiming]
-    def __init__(self, sync_id: _Optional[str] = ..., reused: _Optional[bool] = ..., root: _Optional[str] = ..., added: _Optional[int] = ..., modified: _Optional[int] = ..., deleted: _Optional[int] = ..., unchanged: _Optional[int] = ..., changes: _Optional[_Iterable[_Union[PathChange, _Mapping]]] = ..., changes_truncated: _Optional[bool] = ..., received_bytes: _Optional[int] = ..., written_bytes: _Optional[int] = ..., root_digest: _Optional[bytes] = ..., reload: _Optional[_Union[ReloadResult, _Mapping]] = ..., preview_state: _Optional[_Union[_preview_pb2.PreviewState, str]] = ..., user: _Optional[str] = ..., timings: _Optional[_Iterable[_Union[_outcome_pb2.PhaseTiming, _Mapping]]] = ...) -> None: ...
+    others: int
+    def __init__(self, sync_id: _Optional[str] = ..., reused: _Optional[bool] = ..., root: _Optional[str] = ..., added: _Optional[int] = ..., modified: _Optional[int] = ..., deleted: _Optional[int] = ..., unchanged: _Optional[int] = ..., changes: _Optional[_Iterable[_Union[PathChange, _Mapping]]] = ..., changes_truncated: _Optional[bool] = ..., received_bytes: _Optional[int] = ..., written_bytes: _Optional[int] = ..., root_digest: _Optional[bytes] = ..., reload: _Optional[_Union[ReloadResult, _Mapping]] = ..., preview_state: _Optional[_Union[_preview_pb2.PreviewState, str]] = ..., user: _Optional[str] = ..., timings: _Optional[_Iterable[_Union[_outcome_pb2.PhaseTiming, _Mapping]]] = ..., others: _Optional[int] = ...) -> None: ...

@@ -580,6 +580,7 @@ class SandboxServiceServicer:
         * `FILE_NOT_ACCESSIBLE`, `USER_NOT_FOUND`: name another user.
         * `POSITION_OUT_OF_RANGE`: `offset` lies behind the end.
         * `FILE_CHANGED`: read it again.
+        * `TOO_MANY_EXECS`: wait for an exec to end.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -597,6 +598,7 @@ class SandboxServiceServicer:
         * `INVALID_PATH`, `FILE_NOT_FOUND`, `NOT_A_FILE`: name another path.
         * `FILE_NOT_ACCESSIBLE`, `USER_NOT_FOUND`: name another user.
         * `INVALID_PAGE_TOKEN`: begin with the first page.
+        * `TOO_MANY_EXECS`: wait for an exec to end.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -617,6 +619,8 @@ class SandboxServiceServicer:
         * `INVALID_PATH`, `FILE_NOT_FOUND`, `NOT_A_FILE`: name another root.
         * `FILE_NOT_ACCESSIBLE`, `USER_NOT_FOUND`: name another user, or exclude it.
         * `FILE_CHANGED`: a file changed on the way; begin again.
+        * `PAYLOAD_TOO_LARGE`: exclude some of the tree, or take its folders one by one.
+        * `TOO_MANY_EXECS`: wait for an exec to end.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
