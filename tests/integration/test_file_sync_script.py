@@ -361,3 +361,27 @@ async def test_files_that_share_an_inode_are_replaced_one_by_one(home: Home) -> 
     }
     assert (home.path / "elsewhere").read_bytes() == b"old"
     assert receipt.root_digest == digest(found(home.root))
+
+
+@pytest.mark.parametrize("target", ["b/c", "b", "nowhere"])
+async def test_a_link_that_ends_nowhere_gives_way_to_a_folder_in_a_mirror(
+    home: Home, target: str
+) -> None:
+    """Also one that leads into itself, which whoever follows it by name never leaves."""
+    await home.send({"a": (0o644, b"a")})
+    (home.root / "b").symlink_to(target)
+
+    await home.send({"b/x": (0o644, b"x")}, mode=SyncMode.MIRROR)
+
+    assert found(home.root) == {"b": 0o755, "b/x": (0o644, b"x")}
+
+
+async def test_a_link_that_ends_nowhere_outside_is_not_replaced_unasked(home: Home) -> None:
+    """As one that ends somewhere is not."""
+    await home.send({"a": (0o644, b"a")})
+    (home.root / "b").symlink_to("../nowhere")
+
+    with pytest.raises(InvalidPathError):
+        await home.send({"b/x": (0o644, b"x")}, mode=SyncMode.MIRROR)
+
+    assert (home.root / "b").is_symlink()

@@ -128,10 +128,18 @@ list_paths() {
 
 # A link out of the root is not replaced by a folder unless the sync deletes it in so many words.
 refuse_leaving() {
-  local path
+  local path target
   while IFS= read -r -d '' path; do
     [[ -L $path ]] || continue
-    case $(realpath -m -- "$path")/ in
+    if [[ -e $path ]]; then
+      target=$(realpath -e -- "$path")
+    else
+      # It ends nowhere, perhaps in itself: `b -> b/c` has no end for a program that follows it.
+      target=$(readlink -- "$path")
+      [[ $target == /* ]] || target=${path%/*}/$target
+      target=$(realpath -ms -- "$target")
+    fi
+    case $target/ in
       "$root"/*) ;;
       *) fail leaves_root "$path" ;;
     esac
