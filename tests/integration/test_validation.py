@@ -9,9 +9,12 @@ from miosa.sandbox import v1 as pb
 
 from tests.support import rules
 from tests.support.calls import failure
+from tests.support.plans import plan_header
 from tests.support.trees import header
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+STREAMED = {"Exec", "Attach", "ReadFile", "DownloadTree"}
 
 
 def sent(box, method, request: Message):
@@ -24,10 +27,15 @@ def sent(box, method, request: Message):
         else:
             messages.insert(0, header(box.sandbox_id, "/tmp/validation"))
         return box.client.sync(messages)
+    if method == "PlanSync":
+        messages = [request]
+        if request.WhichOneof("part") != "header":
+            messages.insert(0, plan_header(box.sandbox_id, "/tmp/validation"))
+        return box.client.stub.PlanSync(iter(messages), metadata=box.client.metadata).read()
     if "sandbox_id" in request.DESCRIPTOR.fields_by_name and request.sandbox_id == rules.BOX:
         request.sandbox_id = box.sandbox_id
     call = box.client.call(method, request)
-    return call.read() if method in ("Exec", "Attach") else call
+    return call.read() if method in STREAMED else call
 
 
 async def test_there_is_a_case_for_every_rule():

@@ -41,11 +41,21 @@ MINIMAL: dict[str, Callable[[], Message]] = {
     "DestroyRequest": lambda: pb.DestroyRequest(sandbox_id=BOX),
     "SyncFilesRequest": lambda: pb.SyncFilesRequest(header=MINIMAL["SyncFilesHeader"]()),
     "SyncFilesHeader": lambda: pb.SyncFilesHeader(sandbox_id=BOX, root="app"),
+    "SyncEntries": lambda: pb.SyncEntries(entries=[MINIMAL["SyncEntry"]()]),
+    "SyncEntry": lambda: pb.SyncEntry(delete=MINIMAL["SyncDelete"]()),
+    "PlanSyncRequest": lambda: pb.PlanSyncRequest(header=MINIMAL["PlanSyncHeader"]()),
+    "PlanSyncHeader": lambda: pb.PlanSyncHeader(sandbox_id=BOX, root="app"),
+    "ManifestEntries": lambda: pb.ManifestEntries(entries=[MINIMAL["ManifestEntry"]()]),
+    "ManifestEntry": lambda: pb.ManifestEntry(path="a"),
+    "ReadFileRequest": lambda: pb.ReadFileRequest(sandbox_id=BOX, path="a"),
+    "ListFilesRequest": lambda: pb.ListFilesRequest(sandbox_id=BOX, path="a"),
+    "DownloadTreeRequest": lambda: pb.DownloadTreeRequest(sandbox_id=BOX, root="a"),
     "SyncLink": lambda: pb.SyncLink(path="a", target="b"),
     "SyncFileHeader": lambda: pb.SyncFileHeader(path="a", sha256=bytes(32)),
     "SyncDelete": lambda: pb.SyncDelete(path="a"),
     "SyncDirectory": lambda: pb.SyncDirectory(path="a"),
     "ReloadAction": lambda: pb.ReloadAction(program=MINIMAL["Program"]()),
+    "ReloadSignal": lambda: pb.ReloadSignal(exec_id="e", signal="HUP"),
     "Program": lambda: pb.Program(shell_command="true"),
     "Argv": lambda: pb.Argv(args=["true"]),
     "SourceCode": lambda: pb.SourceCode(language="bash", code="true"),
@@ -70,6 +80,8 @@ CEL: dict[str, dict[str, Any]] = {
     "data.mode": {"mode": pb.STDIN_MODE_NONE, "data": b"x"},
     "data.something": {"end_of_input": None},
     "lease.needs_owner": {"lease": {"seconds": 60}},
+    "program.or_signal": {"program": None},
+    "signal.alone": {"program": None, "signal": {"exec_id": "e", "signal": "HUP"}, "detach": True},
     "setup_steps.unique_exec_id": {"setup_steps": [_STEP, _STEP]},
 }
 """For each rule about a whole message: fields that break it. None: being unset."""
@@ -80,6 +92,9 @@ BESIDE: dict[str, dict[str, Any]] = {
     "ExecRequest.spool_limit": {"retention": pb.RETENTION_DURABLE},
 }
 """For a field that may not stand alone: what has to stand beside it."""
+
+INSTEAD = {"ReloadAction.signal": "program"}
+"""For a field that stands alone: which of the smallest message it stands for."""
 
 CEL_VALUES: dict[str, Any] = {"metadata.reserved": "miosa.x", "args.program": [""]}
 """For each rule that is an expression about one field: a value that breaks it."""
@@ -121,8 +136,12 @@ class _Place:
         request = minimal(self.request)
         inner, path = request, ""
         for field in self.path:
+            instead = INSTEAD.get(f"{field.containing_type.name}.{field.name}")
+            if instead is not None:
+                inner.ClearField(instead)
             if field.is_repeated:
-                inner = getattr(inner, field.name).add()
+                items = getattr(inner, field.name)
+                inner = items[0] if items else items.add()
                 path += f"{field.name}[0]."
             else:
                 inner = getattr(inner, field.name)
