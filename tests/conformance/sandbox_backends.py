@@ -1,6 +1,7 @@
 """The backends that the suite of sandbox providers runs on.
 
-The embedded backend always takes part: a real one, in a process of its own.
+The embedded backend always takes part: a real one, in a process of its own; once
+more on a template without Python, which nothing of the service may need.
 E2B itself takes part as one more parameter when `E2B_API_KEY` was in the
 environment that pytest was started with. That costs money and needs the
 internet, so no other test may reach it: the key is taken from the process's
@@ -9,13 +10,19 @@ first environment, for the suites' shared set-up clears it from the present one.
 
 from __future__ import annotations
 
+import json
 import secrets
+import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final
 
-from sandbox_service.domain.execs import Position, Program, PtySize, Stream
+import pytest
+
+from sandbox_service.domain.execs import Argv, Position, Program, PtySize, ShellCommand, Stream
 from sandbox_service.domain.ports import BackendInfo, BackendSandbox, NewSandbox, SandboxProvider
 from sandbox_service.domain.processes import (
     Durable,
@@ -36,19 +43,37 @@ from sandbox_service.providers.e2b.connections import Endpoint
 from sandbox_service.providers.e2b.provider import E2BProvider
 from tests.integration.local_backend import API_KEY, LocalBackend
 from tests.support.local import first_environment
+from tests.support.roots import build_debian
 
 _KEY_VARIABLE = "E2B_API_KEY"
 _LIFETIME = timedelta(minutes=10)
 
+WITHOUT_PYTHON: Final = "embedded, without Python"
+"""The embedded backend, on a template that has no Python."""
 
-def backends() -> list[str]:
+
+def backends() -> list[object]:
     """Return the names of the backends that can take part."""
-    return ["embedded", "e2b_cloud"] if first_environment().get(_KEY_VARIABLE) else ["embedded"]
+    bare = pytest.param(WITHOUT_PYTHON, marks=pytest.mark.needs("mmdebstrap"))
+    ours = ["embedded", bare]
+    return [*ours, "e2b_cloud"] if first_environment().get(_KEY_VARIABLE) else ours
 
 
 @contextmanager
-def _embedded() -> AbstractContextManager[Endpoint]:
-    backend = LocalBackend.start()
+def _without_python() -> AbstractContextManager[Endpoint]:
+    """The embedded backend with a template that is a bare Debian."""
+    with tempfile.TemporaryDirectory(prefix="images-test-", dir="/var/tmp") as folder:
+        place = Path(folder)
+        place.chmod(0o711)
+        templates = place / "templates.json"
+        templates.write_text(json.dumps({"base": {"rootfs": str(build_debian())}}))
+        with _embedded("--templates", str(templates), "--images-dir", str(place / "images")) as it:
+            yield it
+
+
+@contextmanager
+def _embedded(*arguments: str) -> AbstractContextManager[Endpoint]:
+    backend = LocalBackend.start(*arguments)
     try:
         assert backend.status.get("ready"), backend.status
         yield Endpoint(
@@ -71,7 +96,8 @@ def _cloud() -> AbstractContextManager[Endpoint]:
 @asynccontextmanager
 async def provider_on(name: str) -> AsyncIterator[SandboxProvider]:
     """Serve the provider on one of the backends; whatever it made is destroyed at the end."""
-    with {"embedded": _embedded, "e2b_cloud": _cloud}[name]() as endpoint:
+    serving = {"embedded": _embedded, WITHOUT_PYTHON: _without_python, "e2b_cloud": _cloud}
+    with serving[name]() as endpoint:
         info = BackendInfo(
             kind=name,
             isolation_tier="any",
@@ -192,6 +218,29 @@ class Box:
 
     async def run(self, program: Program, **options: object) -> Ran:
         return await finished(await self.start(program, **options))  # type: ignore[arg-type]
+
+    async def pids(self, pattern: str) -> list[int]:
+        """Find programs by a shell pattern of their words; procps may not be there."""
+        found = await self.run(Argv(("bash", "-c", _FIND, "find", pattern)))
+        return [int(pid) for pid in found.stdout.split()]
+
+    async def end_all(self, pattern: str) -> None:
+        """Kill the programs that `pids` finds."""
+        for pid in await self.pids(pattern):
+            await self.run(ShellCommand(f"kill -KILL {pid}"))
+
+    async def state(self, pid: int) -> str:
+        """Return the letter by which the kernel tells what a process does; empty: it is gone."""
+        ran = await self.run(ShellCommand(f"cat /proc/{pid}/stat 2>/dev/null"))
+        return ran.stdout.decode().rpartition(") ")[2][:1]
+
+
+_FIND = r"""
+for it in /proc/[0-9]*; do
+  mapfile -d '' -t words <"$it/cmdline" 2>/dev/null || continue
+  [[ "${words[*]}" != $1 ]] || echo "${it#/proc/}"
+done 2>/dev/null
+"""
 
 
 async def finished(process: Process) -> Ran:

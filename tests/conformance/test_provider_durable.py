@@ -233,7 +233,7 @@ async def test_an_adopted_program_is_signalled_and_killed(box: Box):
     ran = await finished(adopted)
 
     assert (ran.stdout, ran.end.exit_code) == (b"bye\n", 8)
-    assert (await box.run(Argv(("pgrep", "-x", "-f", "sleep 6543")))).stdout == b""
+    assert await box.pids("sleep 6543") == []
 
 
 @pytest.mark.parametrize("grace", [_GRACE, timedelta(0)], ids=["term", "kill"])
@@ -368,7 +368,7 @@ async def test_a_background_child_does_not_hold_back_an_adopted_end(box: Box):
 
     assert (ran.stdout, ran.end.exit_code, ran.end.output_still_open) == (b"end\n", 3, True)
     assert (whole.stdout, whole.end.exit_code) == (b"up\nend\n", 3)
-    await box.run(Argv(("pkill", "-x", "-f", "sleep 5678")))
+    await box.end_all("sleep 5678")
 
 
 async def test_spools_are_bounded_in_number(own_box: Box, monkeypatch: pytest.MonkeyPatch):

@@ -270,10 +270,8 @@ async def test_memory_that_ran_out_is_told_where_it_can_be_seen(own_box: Box):
 
 
 async def _runs(box: Box, command: str, times: int = 1) -> bool:
-    ran = await box.run(Argv(("pgrep", "-c", "-x", "-f", command)))
-    return int(ran.stdout) == times
+    return len(await box.pids(command)) == times
 
 
 async def _stopped(box: Box, pid: int) -> bool:
-    ran = await box.run(Argv(("ps", "-o", "stat=", "-p", str(pid))))
-    return ran.stdout.startswith(b"T")
+    return await box.state(pid) == "T"

@@ -54,18 +54,18 @@ async def test_an_argv_names_a_program_not_a_word_of_the_shell(box: Box):
 
 async def test_source_code_runs_with_its_arguments_and_leaves_no_file(box: Box):
     """The caller gave code, not a file: nothing of it stays in the sandbox."""
-    path = "/tmp/.sandbox-exec/conformance/main.py"
-    code = b"import sys\nprint(sys.argv[1:])\nprint(len('\xc3\xbc'))\nsys.exit(7)\n"
+    path = "/tmp/.sandbox-exec/conformance/main.sh"
+    code = b"printf '%s.' \"$@\" '\xc3\xbc'\nexit 7\n"
     await box.provider.write_file(box.id, path, code)
 
     ran = await box.run(
-        SourceCode("python", code, ("a b", "$x")),
-        language=Language("python", ("python3", "-u"), ".py"),
+        SourceCode("bash", code, ("a b", "$x")),
+        language=Language("bash", ("bash",), ".sh"),
         source_path=path,
     )
     left = await box.run(ShellCommand(f"ls -d {path} $(dirname {path})"))
 
-    assert ran.stdout == b"['a b', '$x']\n1\n"
+    assert ran.stdout == b"a b.$x.\xc3\xbc."
     assert ran.end.exit_code == 7
     assert left.end.exit_code != 0
 
@@ -218,7 +218,7 @@ async def test_a_background_child_does_not_hold_back_the_result(box: Box):
     assert ran.stdout == b"hi\n"
     assert ran.end.exit_code == 3
     assert ran.end.output_still_open
-    await box.run(ShellCommand("pkill -x sleep"))
+    await box.end_all("sleep *")
 
 
 async def test_all_output_of_an_ended_program_is_read_though_a_child_goes_on(box: Box):
@@ -229,7 +229,7 @@ async def test_all_output_of_an_ended_program_is_read_though_a_child_goes_on(box
 
     assert (len(ran.stdout), len(ran.stderr)) == (3_000_000, 1_000_000)
     assert ran.end.output_still_open
-    await box.run(ShellCommand("pkill -x sleep"))
+    await box.end_all("sleep *")
 
 
 _TREES = {
@@ -267,8 +267,7 @@ async def test_a_kill_ends_the_whole_tree(box: Box, name: str, command: str):
 
 
 async def _sleepers(box: Box, mark: str) -> int:
-    ran = await box.run(Argv(("pgrep", "-c", "-x", "-f", f"sleep {mark}")))
-    return int(ran.stdout)
+    return len(await box.pids(f"sleep {mark}"))
 
 
 async def test_a_program_may_use_its_grace_to_clean_up(box: Box):
@@ -301,7 +300,7 @@ async def test_leaving_a_program_does_not_end_it(box: Box):
     await process.aclose()
 
     assert await _sleepers(box, "8888") == 1
-    await box.run(Argv(("pkill", "-x", "-f", "sleep 8888")))
+    await box.end_all("sleep 8888")
 
 
 async def test_the_backstop_ends_a_program_that_this_service_forgot(box: Box):
@@ -326,7 +325,9 @@ async def test_a_program_leads_a_group_of_its_own(box: Box):
     bystander = await box.start(ShellCommand("echo up; exec sleep 5555"))
     await first_output(bystander)
 
-    process = await box.start(ShellCommand("ps -o pgid= -p $$; sleep 4444 & kill -TERM 0; wait"))
+    process = await box.start(
+        ShellCommand("cut -d ' ' -f 5 /proc/$$/stat; sleep 4444 & kill -TERM 0; wait")
+    )
     ran = await finished(process)
     others = await _sleepers(box, "5555")
     await bystander.kill(timedelta(0))
@@ -355,7 +356,7 @@ async def test_a_user_that_does_not_exist_is_named(box: Box):
 
 async def test_a_program_begins_where_and_as_whom_it_was_asked(box: Box):
     """Unset, it begins in its user's home."""
-    home = await box.run(ShellCommand('[ "$PWD" = "$HOME" ] && id -un'))
+    home = await box.run(ShellCommand('[ "$PWD" = "$HOME" ] && echo "$USER"'))
     there = await box.run(Argv(("pwd",)), cwd="/usr/bin")
     root = await box.run(ShellCommand('echo "$USER $HOME $PWD"'), user="root")
 
