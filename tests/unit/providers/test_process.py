@@ -37,11 +37,8 @@ class Connection(SimpleNamespace):
 
     def __init__(self, timeout_s: float = 20, **calls: object) -> None:
         super().__init__(processes=SimpleNamespace(**calls))
-        self._killer = TreeKiller(partial(envd.run_bash, self, user="", timeout_s=timeout_s))
-
-    def killer(self, user: str) -> TreeKiller:
-        assert user == "somebody"
-        return self._killer
+        run = partial(envd.run_bash, self, user="somebody", timeout_s=timeout_s)
+        self.killers = {"somebody": TreeKiller(run)}
 
 
 def _process(connection: Connection) -> E2BProcess:
