@@ -13,7 +13,8 @@ from sandbox_service.domain.processes import ProcessEnd, ProcessOutput, ProcessS
 DIGEST = "ab" * 32
 ANSWER = (
     b"4 1500\0=changes\0./a\0\t./b\0=deleted\0./c\xff\0=phases\0unpack\x002000\0"
-    b"=end\0/r\0%b\0user\0closed\00\0" % DIGEST.encode()
+    b"=end\0/r\0%b\0user\0closed\0"
+    b"0\0" % DIGEST.encode()
 )
 
 Event = ProcessOutput | ProcessEnd
