@@ -29,20 +29,6 @@ _SANDBOX_KINDS: Final = {kind: f"ENTRY_KIND_{kind.name}" for kind in EntryKind} 
 _DIFFERENCE_KINDS: Final = {kind: f"DIFFERENCE_KIND_{kind.name}" for kind in DifferenceKind}
 
 
-async def header_first(requests: Requests) -> file_plan_pb2.PlanSyncHeader:
-    """Return the header, which has to be the first message.
-
-    Raises:
-        InvalidStreamError: It is not, or there is none.
-    """
-    async for request in requests:
-        kind = request.WhichOneof("part")
-        if kind == "header":
-            return request.header
-        raise file_sync.wrong_order("header", str(kind))
-    raise file_sync.wrong_order("header", "nothing")
-
-
 def plan_header(message: file_plan_pb2.PlanSyncHeader) -> PlanHeader:
     """Return what to compare.
 

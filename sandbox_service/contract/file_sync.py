@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from heapq import nsmallest
-from typing import Final
+from typing import Final, TypeVar
 
 from google.protobuf.message import DecodeError
-from miosa.sandbox.v1 import file_sync_pb2, outcome_pb2
+from miosa.sandbox.v1 import file_plan_pb2, file_sync_pb2, outcome_pb2
 
 from sandbox_service.contract import enums, times
 from sandbox_service.contract.reloads import reload_digest, reload_result
@@ -34,10 +34,11 @@ _HOME: Final = "."
 _ENTRIES: Final = ("file", "link", "directory")
 
 Requests = AsyncIterator[file_sync_pb2.SyncFilesRequest]
+_Request = TypeVar("_Request", file_sync_pb2.SyncFilesRequest, file_plan_pb2.PlanSyncRequest)
 
 
-async def header_first(requests: Requests) -> file_sync_pb2.SyncFilesHeader:
-    """Return the header, which has to be the first message.
+async def header_first(requests: AsyncIterator[_Request]) -> _Request:
+    """Return the first message of a sync or a plan, which has to be the one with the header.
 
     Raises:
         InvalidStreamError: It is not, or there is none.
@@ -45,7 +46,7 @@ async def header_first(requests: Requests) -> file_sync_pb2.SyncFilesHeader:
     async for request in requests:
         kind = request.WhichOneof("part")
         if kind == "header":
-            return request.header
+            return request
         raise wrong_order("header", str(kind))
     raise wrong_order("header", "nothing")
 

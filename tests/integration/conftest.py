@@ -13,14 +13,15 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 import pytest_asyncio
 
 from sandbox_service.e2b_local.machine import Guest, IsolationMode, Machine, MachineConfig
-from tests.integration.local_backend import LocalBackend
+from tests.integration.local_backend import API_KEY, LocalBackend
 from tests.support.calls import Box, Client
 from tests.support.roots import make_small_root
-from tests.support.service import Service
+from tests.support.service import Service, served
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -46,6 +47,37 @@ def backend() -> Iterator[LocalBackend]:
     assert backend.status["ready"], backend.status
     yield backend
     assert backend.stop() == 0
+
+
+@pytest.fixture(scope="module")
+def faulty() -> Iterator[LocalBackend]:
+    """A local backend that can be told to fail."""
+    backend = LocalBackend.start("--faults")
+    assert backend.status["ready"], backend.status
+    yield backend
+    assert backend.stop() == 0
+
+
+@pytest.fixture(scope="module")
+def on_faulty(faulty: LocalBackend) -> Iterator[Service]:
+    """A service on that backend."""
+    env = {"E2B_API_KEY": API_KEY, "E2B_API_URL": faulty.url, "E2B_SANDBOX_URL": faulty.url}
+    with served(env=env) as service:
+        yield service
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def broken(
+    faulty: LocalBackend, on_faulty: Service
+) -> AsyncIterator[tuple[Box, httpx.AsyncClient]]:
+    """A sandbox of that service, and what makes its backend fail until the test's end."""
+    async with (
+        httpx.AsyncClient(base_url=faulty.url, headers={"X-API-Key": API_KEY}) as client,
+        Client.connected(on_faulty.grpc_address) as caller,
+    ):
+        yield await caller.sandbox(), client
+        await client.delete("/local/faults")
+        await caller.destroy_all()
 
 
 @pytest.fixture(scope="session")

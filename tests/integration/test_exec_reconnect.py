@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
 
 import httpx
 import pytest
@@ -12,7 +11,7 @@ from miosa.sandbox import v1 as pb
 
 from tests.integration.local_backend import API_KEY, LocalBackend
 from tests.support.calls import Box, Client, Ran, events, failure, unlikely
-from tests.support.service import Service, served
+from tests.support.service import Service
 from tests.support.silent_way import SilentWay
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -23,34 +22,11 @@ NUMBERS = "for i in $(seq 200); do echo line $i; echo err $i >&2; sleep 0.01; do
 STREAMS = r"/(Start|Connect)$"
 
 
-@pytest.fixture(scope="module")
-def faulty() -> Iterator[LocalBackend]:
-    backend = LocalBackend.start("--faults")
-    assert backend.status["ready"], backend.status
-    yield backend
-    assert backend.stop() == 0
-
-
-@pytest.fixture(scope="module")
-def on_faulty(faulty: LocalBackend) -> Iterator[Service]:
-    env = {"E2B_API_KEY": API_KEY, "E2B_API_URL": faulty.url, "E2B_SANDBOX_URL": faulty.url}
-    with served(env=env) as service:
-        yield service
-
-
 @pytest_asyncio.fixture(loop_scope="session")
-async def where(
-    faulty: LocalBackend, on_faulty: Service
-) -> AsyncIterator[tuple[Box, httpx.AsyncClient]]:
-    async with (
-        httpx.AsyncClient(base_url=faulty.url, headers={"X-API-Key": API_KEY}) as client,
-        Client.connected(on_faulty.grpc_address) as caller,
-    ):
-        box = await caller.sandbox()
-        await box.run("true")
-        yield box, client
-        await client.delete("/local/faults")
-        await caller.destroy_all()
+async def where(broken: tuple[Box, httpx.AsyncClient]) -> tuple[Box, httpx.AsyncClient]:
+    box, _ = broken
+    await box.run("true")
+    return broken
 
 
 async def add(client: httpx.AsyncClient, kind: str, match: dict, times: int, **params) -> None:

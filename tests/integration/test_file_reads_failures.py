@@ -2,51 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-
 import grpc
 import httpx
 import pytest
 import pytest_asyncio
 
-from tests.integration.local_backend import API_KEY, LocalBackend
-from tests.support.calls import Box, Client, failure, until
+from tests.support.calls import Box, failure, until
 from tests.support.reads import download, listed, opened, page, read
-from tests.support.service import Service, served
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 START = r"/Start$"
 
 
-@pytest.fixture(scope="module")
-def faulty() -> Iterator[LocalBackend]:
-    backend = LocalBackend.start("--faults")
-    assert backend.status["ready"], backend.status
-    yield backend
-    assert backend.stop() == 0
-
-
-@pytest.fixture(scope="module")
-def on_faulty(faulty: LocalBackend) -> Iterator[Service]:
-    env = {"E2B_API_KEY": API_KEY, "E2B_API_URL": faulty.url, "E2B_SANDBOX_URL": faulty.url}
-    with served(env=env) as service:
-        yield service
-
-
 @pytest_asyncio.fixture(loop_scope="session")
-async def where(
-    faulty: LocalBackend, on_faulty: Service
-) -> AsyncIterator[tuple[Box, httpx.AsyncClient]]:
-    async with (
-        httpx.AsyncClient(base_url=faulty.url, headers={"X-API-Key": API_KEY}) as client,
-        Client.connected(on_faulty.grpc_address) as caller,
-    ):
-        box = await caller.sandbox()
-        await box.run("mkdir it && truncate -s 32M it/large && touch it/small")
-        yield box, client
-        await client.delete("/local/faults")
-        await caller.destroy_all()
+async def where(broken: tuple[Box, httpx.AsyncClient]) -> tuple[Box, httpx.AsyncClient]:
+    box, _ = broken
+    await box.run("mkdir it && truncate -s 32M it/large && touch it/small")
+    return broken
 
 
 async def cut(client: httpx.AsyncClient, after_bytes: int) -> None:

@@ -10,7 +10,7 @@ from typing import Final
 
 from sandbox_service.e2b_local.envd.connect import ConnectError
 from sandbox_service.e2b_local.machine import HOME, USERS
-from sandbox_service.e2b_local.machine.bubblewrap import ROOT_HOME
+from sandbox_service.e2b_local.machine.model import ROOT_HOME
 
 DEFAULT_USER: Final = "user"
 _HOMES: Final = {"user": HOME, "root": ROOT_HOME}

@@ -12,8 +12,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
-from sandbox_service.e2b_local.machine.bubblewrap import WRITABLE
-from sandbox_service.e2b_local.machine.model import GuestOSError
+from sandbox_service.e2b_local.machine.model import WRITABLE, GuestOSError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from sandbox_service.e2b_local.machine.model import HOME, WORKSPACE
+from sandbox_service.e2b_local.machine.model import WRITABLE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from sandbox_service.e2b_local.machine.limits import AgentLimits
     from sandbox_service.e2b_local.machine.model import BootSpec, MachineConfig
@@ -22,7 +22,6 @@ OWN_PATH: Final = "/opt/sandbox"
 """Where a sandbox sees what is ours: the package `agent`, and `bin`."""
 
 SHIMS_PATH: Final = f"{OWN_PATH}/bin"
-ROOT_HOME: Final = "/root"
 
 _FIND_AGENT: Final = f"import sys; sys.path.insert(0, {OWN_PATH!r}); "
 START_AGENT: Final = f"{_FIND_AGENT}from agent.main import main; main(sys.argv[1:])"
@@ -31,13 +30,6 @@ DROP_AND_START_AGENT: Final = (
     "from agent.main import main; main(sys.argv[1:])"
 )
 """For an agent that begins with the capability to give up all others."""
-
-WRITABLE: Final[Sequence[tuple[str, str]]] = (
-    ("home", HOME),
-    ("workspace", WORKSPACE),
-    ("root", ROOT_HOME),
-)
-"""Folders of one sandbox: name below its own folder, and path inside."""
 
 BOOT_ID: Final = "boot_id"
 """Beside them: a file with the id of the boot under way, one line."""

@@ -13,8 +13,7 @@ import stat
 from pathlib import Path
 from typing import Final
 
-from sandbox_service.e2b_local.machine.bubblewrap import ROOT_HOME
-from sandbox_service.e2b_local.machine.model import HOME
+from sandbox_service.e2b_local.machine.model import HOME, ROOT_HOME
 
 SYNTHETIC_ETC: Final = {
     "passwd": f"root:x:0:0:root:{ROOT_HOME}:/bin/bash\n"

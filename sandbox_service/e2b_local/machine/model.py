@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal, get_args
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 HOME: Final = "/home/user"
@@ -18,6 +18,16 @@ HOME: Final = "/home/user"
 
 WORKSPACE: Final = "/workspace"
 """A second writable folder, for a project that is not anybody's home."""
+
+ROOT_HOME: Final = "/root"
+"""Where programs begin that run under the name `root`."""
+
+WRITABLE: Final[Sequence[tuple[str, str]]] = (
+    ("home", HOME),
+    ("workspace", WORKSPACE),
+    ("root", ROOT_HOME),
+)
+"""Folders of one sandbox: name below its own folder, and path inside."""
 
 USERS: Final[Mapping[str, int]] = {"user": 1000, "root": 0}
 """The names a program may be started under.

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from sandbox_service.e2b_local.machine import bubblewrap, rootfs
+from sandbox_service.e2b_local.machine.model import WRITABLE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,7 +56,7 @@ class Place:
             rootfs.make_folders(self.path, self.image)
             return
         self.path.mkdir(mode=0o700)
-        for name, _ in bubblewrap.WRITABLE:
+        for name, _ in WRITABLE:
             (self.path / name).mkdir(mode=0o755)
             if self.uid is not None:
                 os.chown(self.path / name, self.uid, self.uid)

@@ -10,10 +10,11 @@ import stat
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from sandbox_service.e2b_local.machine.bubblewrap import ROOT_HOME, SHIMS_PATH
+from sandbox_service.e2b_local.machine.bubblewrap import SHIMS_PATH
 from sandbox_service.e2b_local.machine.channel import Answer, ProtocolError
 from sandbox_service.e2b_local.machine.model import (
     HOME,
+    ROOT_HOME,
     USERS,
     GuestLostError,
     SpawnRefusedError,

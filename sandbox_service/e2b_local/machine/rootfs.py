@@ -23,9 +23,7 @@ from sandbox_service.e2b_local.machine import ownership, runtime
 from sandbox_service.e2b_local.machine.bubblewrap import (
     DROP_AND_START_AGENT,
     OWN_PATH,
-    ROOT_HOME,
     START_AGENT,
-    WRITABLE,
     boot_id,
     kernel_views,
     limit_views,
@@ -33,7 +31,7 @@ from sandbox_service.e2b_local.machine.bubblewrap import (
     own_folders,
 )
 from sandbox_service.e2b_local.machine.etc import SYNTHETIC_ETC
-from sandbox_service.e2b_local.machine.model import HOME
+from sandbox_service.e2b_local.machine.model import HOME, ROOT_HOME, WRITABLE
 from sandbox_service.e2b_local.machine.shims import SHIMS
 from sandbox_service.e2b_local.machine.staging import remove_tree
 from sandbox_service.e2b_local.machine.tree import Tree

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from sandbox_service.e2b_local.machine.bubblewrap import ROOT_HOME
-from sandbox_service.e2b_local.machine.model import HOME
+from sandbox_service.e2b_local.machine.model import HOME, ROOT_HOME
 
 _HEAD: Final = f"""\
 #!/bin/sh

@@ -27,7 +27,7 @@ class FileSyncServicer:
         self, requests: AsyncIterator[file_plan_pb2.PlanSyncRequest], call: Call
     ) -> AsyncIterator[file_plan_pb2.PlanSyncResponse]:
         """Compare the caller's tree with a folder of a sandbox."""
-        message = await file_plan.header_first(requests)
+        message = (await file_sync.header_first(requests)).header
         call.about(sandbox_id=message.sandbox_id)
         header = file_plan.plan_header(message)
         async with (
@@ -43,7 +43,7 @@ class FileSyncServicer:
         self, requests: AsyncIterator[file_sync_pb2.SyncFilesRequest], call: Call
     ) -> file_sync_pb2.SyncFilesResponse:
         """Make a folder of a sandbox what the caller sends."""
-        message = await file_sync.header_first(requests)
+        message = (await file_sync.header_first(requests)).header
         call.about(sandbox_id=message.sandbox_id)
         header, reload = file_sync.sync_header(message), reloads.reload_action(message)
         wait = times.optional_duration(message, "preview_wait") or timedelta(0)

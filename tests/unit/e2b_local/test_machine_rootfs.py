@@ -11,16 +11,12 @@ from pathlib import Path
 import pytest
 
 from sandbox_service.e2b_local.machine import BootSpec, Image, MachineConfig
-from sandbox_service.e2b_local.machine.bubblewrap import (
-    BOOT_ID,
-    WRITABLE,
-    Interpreter,
-    look_at_host,
-)
+from sandbox_service.e2b_local.machine.bubblewrap import BOOT_ID, Interpreter, look_at_host
 from sandbox_service.e2b_local.machine.bubblewrap import (
     build_arguments as build_arguments_of_host,
 )
 from sandbox_service.e2b_local.machine.limits import AgentLimits
+from sandbox_service.e2b_local.machine.model import WRITABLE
 from sandbox_service.e2b_local.machine.rootfs import (
     LAYER,
     Outfit,

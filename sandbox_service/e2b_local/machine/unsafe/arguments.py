@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from sandbox_service.e2b_local.machine import seccomp
-from sandbox_service.e2b_local.machine.bubblewrap import SHIMS_PATH, WRITABLE
+from sandbox_service.e2b_local.machine.bubblewrap import SHIMS_PATH
 from sandbox_service.e2b_local.machine.etc import HOST_ETC
-from sandbox_service.e2b_local.machine.model import IsolationUnavailableError
+from sandbox_service.e2b_local.machine.model import WRITABLE, IsolationUnavailableError
 from sandbox_service.e2b_local.machine.unsafe import keeper
 from sandbox_service.e2b_local.machine.unsafe.paths import PathMap
 
