@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 
 from tests.integration.e2b_wire import connected, new_box
-from tests.integration.edge_calls import HEALTH, ask, opened, tunnel
 from tests.integration.local_backend import API_KEY, REPOSITORY
+from tests.support.edge_calls import HEALTH, ask, opened, tunnel
 
 
 @pytest.fixture(scope="module")

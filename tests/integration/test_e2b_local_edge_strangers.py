@@ -13,7 +13,7 @@ import pytest
 from sandbox_service.e2b_local.edge import Acceptor, prepare_tls
 from sandbox_service.e2b_local.http1 import Server
 from tests.integration.e2b_wire import until
-from tests.integration.edge_calls import HEALTH, ask, opened, tunnel
+from tests.support.edge_calls import HEALTH, ask, opened, tunnel
 
 
 @pytest.mark.parametrize("path", ["/init", "/init/", "//freeze", "/files/../upgrade", "/%69nit"])

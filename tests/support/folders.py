@@ -35,10 +35,13 @@ def described(folder: Path, *, but: tuple[str, ...] = ()) -> Described:
 
 
 async def sandboxed(box: Box, root: str) -> Described:
-    """Describe what is in a folder of a sandbox."""
+    """Describe what is in a folder of a sandbox, which may change meanwhile.
+
+    A file that went while it was looked at has no hash, and is equal to no other.
+    """
     ran = await box.run(
-        "find . -mindepth 1 -printf '%y\\0%m\\0%l\\0%P\\0' && printf '\\0' && "
-        "find . -type f -print0 | xargs -0r sha256sum -z --",
+        "find . -mindepth 1 -printf '%y\\0%m\\0%l\\0%P\\0'; printf '\\0'; "
+        "find . -type f -print0 | xargs -0r sha256sum -z -- || true",
         cwd=root,
     )
     assert ran.outcome == ("EXIT", 0), ran.stderr
@@ -53,7 +56,7 @@ async def sandboxed(box: Box, root: str) -> Described:
         elif kind == b"d":
             found[key] = ("d", mode.decode())
         else:
-            found[key] = (kind.decode(), mode.decode(), hashes[path])
+            found[key] = (kind.decode(), mode.decode(), hashes.get(path, ""))
     return found
 
 

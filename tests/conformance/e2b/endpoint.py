@@ -71,14 +71,15 @@ class Endpoint:
         return options
 
     @cached_property
-    def _trust(self) -> ssl.SSLContext:
+    def trust(self) -> ssl.SSLContext:
+        """Whom a client without the SDK believes."""
         return ssl.create_default_context(cafile=self.ca_bundle)
 
     def client(self) -> httpx.AsyncClient:
         """Return a client without the SDK, with as many connections as it wants."""
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
         return httpx.AsyncClient(
-            proxy=self.proxy, verify=self._trust, limits=limits, timeout=30, trust_env=False
+            proxy=self.proxy, verify=self.trust, limits=limits, timeout=30, trust_env=False
         )
 
     def address(self, sandbox_id: str, port: int) -> tuple[str, dict[str, str]]:

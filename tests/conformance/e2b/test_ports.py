@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import random
-import ssl
+from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
 import pytest
 
 from tests.conformance.e2b.ports import PORT, serving
 from tests.support.connect_wire import until
+from tests.support.edge_calls import ask, opened, tunnel
 
 TOKEN = "e2b-traffic-access-token"
 
@@ -88,41 +89,39 @@ async def test_many_requests_at_once_are_all_answered(own_box):
     assert {answer.status_code for answer in answers} == {200}
 
 
-async def connect_to(endpoint, host):
+@asynccontextmanager
+async def connected(endpoint, host):
     """Open a connection to a host, by whatever leads there."""
-    if endpoint.mode == "plain":
-        address = urlsplit(endpoint.sandbox_url)
-        return await asyncio.open_connection(address.hostname, address.port)
-    context = ssl.create_default_context(cafile=str(endpoint.ca_bundle))
     name = host.partition(":")[0]
+    way = urlsplit(endpoint.sandbox_url or endpoint.proxy or f"https://{name}:443")
     if endpoint.proxy is None:
-        return await asyncio.open_connection(name, 443, ssl=context)
-    proxy = urlsplit(endpoint.proxy)
-    reader, writer = await asyncio.open_connection(proxy.hostname, proxy.port)
-    writer.write(f"CONNECT {host}:443 HTTP/1.1\r\nHost: {host}:443\r\n\r\n".encode())
-    head = await reader.readuntil(b"\r\n\r\n")
-    assert head.split()[1] == b"200", head
-    await writer.start_tls(context, server_hostname=name)
-    return reader, writer
+        tls = {"ssl": endpoint.trust} if way.scheme == "https" else {}
+        async with opened(way.port, host=way.hostname, **tls) as connection:
+            yield connection
+        return
+    async with opened(way.port, host=way.hostname) as (reader, writer):
+        head = await tunnel(reader, writer, f"{host}:443")
+        assert head.split()[1] == "200", head
+        await writer.start_tls(endpoint.trust, server_hostname=name)
+        yield reader, writer
 
 
 async def test_an_upgraded_connection_is_passed_on_byte_by_byte(own_box, endpoint):
     """WebSockets carry the hot reload of every dev server."""
     async with serving(own_box):
         host = f"{PORT}-{own_box.id}.{endpoint.domain}"
-        reader, writer = await connect_to(endpoint, host.partition(":")[0])
-        writer.write(
+        wanted = (
             f"GET /ws HTTP/1.1\r\nHost: {host}\r\n"
             "Connection: Upgrade\r\nUpgrade: echo\r\n\r\nearly".encode()
         )
-        head = await reader.readuntil(b"\r\n\r\n")
-        early = await reader.readexactly(5)
-        data = random.Random(3).randbytes(2_000_000)
-        writer.write(data)
-        back = await reader.readexactly(len(data))
-        writer.close()
+        async with connected(endpoint, host.partition(":")[0]) as (reader, writer):
+            head = await ask(reader, writer, wanted)
+            early = await reader.readexactly(5)
+            data = random.Random(3).randbytes(2_000_000)
+            writer.write(data)
+            back = await reader.readexactly(len(data))
 
-    assert head.startswith(b"HTTP/1.1 101 ")
+    assert head.startswith("HTTP/1.1 101 ")
     assert early == b"early"
     assert back == data
 

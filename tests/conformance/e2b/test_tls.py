@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
-import ssl
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
 from tests.conformance.e2b.endpoint import modes
+from tests.support.edge_calls import ask, opened, tunnel
 
 ONLY_TLS = [mode for mode in modes() if mode == "tls"]
 pytestmark = pytest.mark.parametrize("endpoint", ONLY_TLS, indirect=True)
@@ -19,10 +18,8 @@ pytestmark = pytest.mark.parametrize("endpoint", ONLY_TLS, indirect=True)
 async def asked(endpoint, target):
     """Ask the proxy for a tunnel; returns the status."""
     proxy = urlsplit(endpoint.proxy)
-    reader, writer = await asyncio.open_connection(proxy.hostname, proxy.port)
-    writer.write(f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n".encode())
-    head = await reader.readuntil(b"\r\n\r\n")
-    writer.close()
+    async with opened(proxy.port, host=proxy.hostname) as connection:
+        head = await tunnel(*connection, target)
     return int(head.split()[1])
 
 
@@ -59,13 +56,11 @@ async def test_whoever_does_not_trust_the_authority_is_not_served(endpoint):
 async def test_the_same_port_serves_it_without_a_proxy(endpoint):
     """Whoever has the name in a hosts file, as curl's --resolve does."""
     address = urlsplit(endpoint.proxy)
-    context = ssl.create_default_context(cafile=str(endpoint.ca_bundle))
     name = f"api.{endpoint.domain.partition(':')[0]}"
-    reader, writer = await asyncio.open_connection(
-        address.hostname, address.port, ssl=context, server_hostname=name
-    )
-    writer.write(f"GET /health HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n".encode())
-    head = await reader.readuntil(b"\r\n\r\n")
-    writer.close()
+    wanted = f"GET /health HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n".encode()
+    async with opened(
+        address.port, host=address.hostname, ssl=endpoint.trust, server_hostname=name
+    ) as connection:
+        head = await ask(*connection, wanted)
 
     assert int(head.split()[1]) in {200, 204}

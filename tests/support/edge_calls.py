@@ -1,21 +1,23 @@
-"""Raw connections to the edge, for its tests."""
+"""Raw connections to the edge, for tests of it: none is left open, TLS included."""
 
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 HEALTH = b"GET /health HTTP/1.1\r\nHost: api.sbx.localhost\r\n\r\n"
 
 
 @asynccontextmanager
-async def opened(port, **tls):
-    reader, writer = await asyncio.open_connection("127.0.0.1", port, **tls)
+async def opened(port, *, host="127.0.0.1", **tls):
+    reader, writer = await asyncio.open_connection(host, port, **tls)
     try:
         async with asyncio.timeout(20):
             yield reader, writer
     finally:
-        writer.transport.abort()
+        writer.transport.abort()  # To close politely takes a peer who does the same.
+        with suppress(OSError):
+            await writer.wait_closed()
 
 
 async def ask(reader, writer, request):
