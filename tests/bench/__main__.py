@@ -18,15 +18,18 @@ from collections.abc import Callable, Iterable, Mapping
 from rich.console import Console
 
 from tests.bench.benches import BENCHES
+from tests.bench.canned_benches import CANNED_BENCHES
+from tests.bench.exec_benches import EXEC_BENCHES
 from tests.bench.local_benches import LOCAL_BENCHES, LocalSizes
 from tests.bench.peers import Peer, PeerError
 from tests.bench.report import Row, show
 from tests.bench.sizes import Sizes
-from tests.bench.stack import LocalStack, Stack, StackError
+from tests.bench.stack import CannedStack, LocalStack, Stack, StackError
 from tests.bench.sync_benches import SYNC_BENCHES
 
 _WIDTH = 160
-_ALL = {**BENCHES, **SYNC_BENCHES}
+_REAL = {**BENCHES, **EXEC_BENCHES, **SYNC_BENCHES}
+_ALL: Mapping[str, Callable[..., list[Row]]] = {**_REAL, **CANNED_BENCHES}
 
 
 def _parser(
@@ -66,21 +69,30 @@ def main(arguments: list[str]) -> int:
     description = "Measure this service against the bare SDK on the same backend."
     parser = _parser("python -m tests.bench [local]", description, _ALL)
     parser.add_argument("--files", type=int, default=2000, help="files in one sync (default 2000)")
+    many = "Execs that are cancelled, twice (default 2000)"
+    parser.add_argument("--cancels", type=int, default=2000, help=many)
     options = _options(parser, _ALL, arguments)
     sizes = Sizes(
         rounds=options.rounds,
         calls=options.calls,
         stream_mib=options.stream_mib,
         files=options.files,
+        cancels=options.cancels,
     )
 
     def measure(rows: list[Row], console: Console) -> None:
-        with Stack() as stack:
-            _warm_up(stack.service, stack.sdk)
-            for name in options.benches or _ALL:
-                began = time.monotonic()
-                rows += _ALL[name](stack, sizes)
-                console.print(f"{name}: {time.monotonic() - began:.1f} s", style="dim")
+        chosen = options.benches or list(_ALL)
+        stacks = ((Stack, _REAL, _warm_up), (CannedStack, CANNED_BENCHES, _connect))
+        for kind, benches, prepare in stacks:
+            names = [name for name in chosen if name in benches]
+            if not names:
+                continue
+            with kind() as stack:
+                prepare(stack.service, stack.sdk)
+                for name in names:
+                    began = time.monotonic()
+                    rows += _ALL[name](stack, sizes)
+                    console.print(f"{name}: {time.monotonic() - began:.1f} s", style="dim")
 
     return _report(measure)
 
@@ -130,10 +142,15 @@ def _report(measure: Callable[[list[Row], Console], None]) -> int:
     return 0
 
 
-def _warm_up(*peers: Peer) -> None:
-    """Connect, and fill the caches that every process has once."""
+def _connect(*peers: Peer) -> None:
     for peer in peers:
         peer.do("true", count=10)
+
+
+def _warm_up(*peers: Peer) -> None:
+    """Connect, and fill the caches that every process has once."""
+    _connect(*peers)
+    for peer in peers:
         peer.do("stream", size=4 * 1024 * 1024)
 
 

@@ -9,18 +9,9 @@ from typing import Final
 
 from tests.bench import loads
 from tests.bench.load_benches import open_streams, stalled_reader
-from tests.bench.report import Goal, Row, ratios
+from tests.bench.report import Goal, Row, in_turns, ratios
 from tests.bench.sizes import MIB, Sizes
 from tests.bench.stack import Stack
-
-Turn = Callable[[int], None]
-
-
-def in_turns(rounds: int, ours: Turn, theirs: Turn) -> None:
-    """Let both sides take turns; who begins changes, for the first has it harder."""
-    for number in range(rounds):
-        for turn in (ours, theirs) if number % 2 == 0 else (theirs, ours):
-            turn(number)
 
 
 def exec_true(stack: Stack, sizes: Sizes) -> list[Row]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import Any
 
 import grpc
@@ -69,10 +70,32 @@ class Crowd:
         await _first_output(call)
         self._calls = [call]
 
+    async def cancelled(self, sandbox_id: str, count: int, at_once: int) -> None:
+        """Start programs that hold, and cancel each when it has started."""
+        await _opened_and_cancelled(lambda: self._exec(sandbox_id, "hold"), count, at_once)
+
+    async def cancelled_holds(self, count: int, at_once: int) -> None:
+        """Do the same with streams to the bare server."""
+        await _opened_and_cancelled(
+            lambda: self._hold(b"x" * 64, metadata=METADATA), count, at_once
+        )
+
     def _exec(self, sandbox_id: str, line: str) -> Any:
         program = pb.Program(shell_command=line)
         request = pb.ExecRequest(sandbox_id=sandbox_id, program=program)
         return self._stub.Exec(request, metadata=METADATA)
+
+
+async def _opened_and_cancelled(call: Callable[[], Any], count: int, at_once: int) -> None:
+    left = iter(range(count))
+
+    async def work() -> None:
+        for _ in left:
+            opened = call()
+            await opened.read()
+            opened.cancel()
+
+    await asyncio.gather(*(work() for _ in range(at_once)))
 
 
 async def _first_output(call: Any) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
 from rich.console import Console
 from rich.table import Table
+
+Turn = Callable[[int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,13 @@ class Row:
             "" if self.goal is None else str(self.goal),
             verdict,
         )
+
+
+def in_turns(rounds: int, ours: Turn, theirs: Turn) -> None:
+    """Let both sides take turns; who begins changes, for the first has it harder."""
+    for number in range(rounds):
+        for turn in (ours, theirs) if number % 2 == 0 else (theirs, ours):
+            turn(number)
 
 
 def ratios(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:

@@ -11,6 +11,7 @@ from e2b import AsyncSandbox
 from e2b.sandbox.filesystem.filesystem import WriteEntry
 
 from tests.bench import loads
+from tests.bench.canned import LINE
 from tests.bench.peers import obey
 
 
@@ -31,6 +32,22 @@ class SdkPeer:
     async def true(self, count: int) -> list[float]:
         """Run `true` one after another; seconds each."""
         return [await self._timed("true") for _ in range(count)]
+
+    async def naive(self, count: int) -> list[float]:
+        """Run `true` as a bridge that keeps nothing would: connect, then run; seconds each."""
+        walls = []
+        for _ in range(count):
+            began = time.perf_counter()
+            sandbox = await AsyncSandbox.connect(self._sandbox.sandbox_id, timeout=3600)
+            result = await sandbox.commands.run("true")
+            walls.append(time.perf_counter() - began)
+            if result.exit_code != 0:
+                raise RuntimeError(f"exit {result.exit_code}")
+        return walls
+
+    async def lines(self, count: int) -> float:
+        """Read a flood of lines, of which each comes in a frame of its own; bytes per second."""
+        return await self._flood(f"lines {count}", count * len(LINE))
 
     async def burst(self, count: int, at_once: int) -> float:
         """Run `true` `count` times, `at_once` at a time; runs per second."""
@@ -102,7 +119,10 @@ async def main() -> None:
     peer = SdkPeer(sandbox)
     deeds: dict[str, Any] = {
         name: getattr(peer, name)
-        for name in ("true", "burst", "stream", "first_byte", "files", "until_gone")
+        for name in (
+            *("true", "naive", "burst", "stream", "lines"),
+            *("first_byte", "files", "until_gone"),
+        )
     }
     try:
         await obey(deeds)

@@ -16,6 +16,7 @@ from miosa.sandbox import v1 as pb
 from miosa.sandbox.v1 import sandbox_service_pb2_grpc
 
 from tests.bench import loads
+from tests.bench.canned import LINE
 from tests.bench.crowd import METADATA as _METADATA
 from tests.bench.crowd import Crowd, walls
 from tests.bench.peers import obey
@@ -38,15 +39,18 @@ class ServicePeer:
         self._crowd = crowd
         self._sandbox_id = sandbox_id
 
-    def _exec(self, command: str) -> Any:
-        program = pb.Program(shell_command=command)
-        request = pb.ExecRequest(sandbox_id=self._sandbox_id, program=program)
+    def _exec(self, command: str, *, durable: bool = False) -> Any:
+        request = pb.ExecRequest(
+            sandbox_id=self._sandbox_id,
+            program=pb.Program(shell_command=command),
+            retention=pb.RETENTION_DURABLE if durable else pb.RETENTION_UNSPECIFIED,
+        )
         return self._stub.Exec(request, metadata=_METADATA)
 
-    async def _timed(self, command: str) -> float:
+    async def _timed(self, command: str, *, durable: bool = False) -> float:
         began = time.perf_counter()
         last = None
-        async for response in self._exec(command):
+        async for response in self._exec(command, durable=durable):
             last = response.event
         took = time.perf_counter() - began
         if last is None or last.exited.cause != pb.CAUSE_EXIT or last.exited.exit_code != 0:
@@ -56,6 +60,18 @@ class ServicePeer:
     async def true(self, count: int) -> list[float]:
         """Run `true` one after another; seconds each."""
         return [await self._timed("true") for _ in range(count)]
+
+    async def walls(self, command: str, count: int, *, durable: bool) -> list[float]:
+        """Run a command one after another; seconds each."""
+        return [await self._timed(command, durable=durable) for _ in range(count)]
+
+    async def lines(self, count: int) -> None:
+        """Read a flood of lines, of which each came in a frame of its own."""
+        received = 0
+        async for response in self._exec(f"lines {count}"):
+            received += len(response.event.output.data)
+        if received != count * len(LINE):
+            raise RuntimeError(f"{received} bytes came of {count} lines")
 
     async def burst(self, count: int, at_once: int) -> float:
         """Run `true` `count` times, `at_once` at a time; runs per second."""
@@ -165,9 +181,16 @@ class ServicePeer:
         request = pb.StatusRequest(sandbox_id=self._sandbox_id).SerializeToString()
         await _many(lambda: self._echo(request, metadata=_METADATA), count=count, at_once=at_once)
 
+    async def holder(self) -> None:
+        """Start a program that the canned backend holds until it is killed."""
+        await self._left_running("hold")
+
     async def sleeper(self) -> tuple[str, int]:
         """Start a program that sleeps; its sandbox and pid."""
-        self._sleeping = self._exec("sleep 600")
+        return await self._left_running("sleep 600")
+
+    async def _left_running(self, command: str) -> tuple[str, int]:
+        self._sleeping = self._exec(command)
         async for response in self._sleeping:
             if response.event.HasField("started"):
                 return self._sandbox_id, response.event.started.pid
@@ -205,14 +228,17 @@ async def main(address: str, echo_address: str) -> None:
         deeds: dict[str, Any] = {
             name: getattr(peer, name)
             for name in (
-                *("true", "burst", "stream", "frames", "first_byte", "files"),
-                *("status", "status_walls", "check", "stall", "echo", "sleeper", "leave"),
+                *("true", "walls", "burst", "stream", "lines", "frames", "first_byte", "files"),
+                *("status", "status_walls", "check", "stall", "echo"),
+                *("sleeper", "holder", "leave"),
             )
         }
         deeds |= {
             "rooms": crowd.rooms,
             "open": crowd.open,
             "hold": crowd.hold,
+            "cancelled": lambda count, at_once: crowd.cancelled(sandbox_id, count, at_once),
+            "cancelled_holds": crowd.cancelled_holds,
             "disperse": crowd.leave,
             "close_rooms": crowd.close,
         }

@@ -17,9 +17,11 @@ class Sizes:
         calls: Calls in one turn of a bench that makes one after another.
         stream_mib: MiB in one stream.
         files: Files in one sync.
+        cancels: Execs that are cancelled.
     """
 
     rounds: int
     calls: int
     stream_mib: int
     files: int
+    cancels: int

@@ -15,6 +15,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import IO
 
+import httpx
+
 from tests.bench.peers import Peer
 from tests.support.processes import resident_bytes
 
@@ -86,15 +88,7 @@ class Stack:
         status = json.loads(_line(process.stdout) or "{}")
         if not status.get("ready"):
             raise StackError(f"{status.get('cause', 'The backend ended.')} {status.get('fix', '')}")
-        return {
-            **os.environ,
-            "E2B_API_KEY": _KEY,
-            "E2B_API_URL": str(status["url"]),
-            "E2B_SANDBOX_URL": str(status["url"]),
-            # As the service has them: the bench compares what is left.
-            "E2B_MAX_CONNECTIONS": "4000",
-            "E2B_MAX_KEEPALIVE_CONNECTIONS": "1000",
-        }
+        return _clients_of(str(status["url"]))
 
     def _service(self, state: Path, env: dict[str, str]) -> str:
         process = self._spawn(
@@ -158,6 +152,25 @@ class Stack:
         return _cpu(self.sdk.pid)
 
 
+class CannedStack(Stack):
+    """The same on a backend that runs nothing: what is left is what its clients cost.
+
+    Attributes:
+        url: The backend's.
+    """
+
+    url: str
+
+    def _backend(self, state: Path, *arguments: str) -> dict[str, str]:
+        """Start the backend; returns its clients' environment."""
+        self.url = _line(self._spawn("tests.bench.canned").stdout).strip()
+        return _clients_of(self.url)
+
+    def last_kill(self) -> float:
+        """When this service last asked for a kill, on the clock that all processes share."""
+        return float(httpx.get(f"{self.url}/canned/killed", trust_env=False).json())
+
+
 class LocalStack(Stack):
     """The local backend alone, its client, and plain bubblewrap.
 
@@ -180,6 +193,18 @@ class LocalStack(Stack):
         client = Peer("tests.bench.local_sdk_peer", env=env)
         self._closing.callback(client.stop)
         return client
+
+
+def _clients_of(url: str) -> dict[str, str]:
+    return {
+        **os.environ,
+        "E2B_API_KEY": _KEY,
+        "E2B_API_URL": url,
+        "E2B_SANDBOX_URL": url,
+        # As the service has them: the bench compares what is left.
+        "E2B_MAX_CONNECTIONS": "4000",
+        "E2B_MAX_KEEPALIVE_CONNECTIONS": "1000",
+    }
 
 
 def _line(pipe: IO[str] | None) -> str:

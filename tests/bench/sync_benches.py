@@ -2,6 +2,10 @@
 
 Rsync copies from a folder to another one, and nothing of it crosses a network or a
 sandbox's border; ours is hashed, sent, verified inside and moved in file by file.
+Of ours is counted what a program waits for that uses the client: from its look at the
+folder to the receipt, with every call and every program inside, but not the start of
+Python. Of rsync is counted the whole command. What ours tidies up after its receipt is
+not counted, though it may still run when rsync's turn comes.
 """
 
 from __future__ import annotations
