@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import timedelta
+from functools import cache
 
 from opentelemetry import trace
 
@@ -31,23 +32,35 @@ class InstrumentedProvider:
         self._inner = inner
         self._metrics = metrics
         self._tracer = tracer
+        # A look-up of labels takes longer than what is done with them.
+        self._seconds = cache(metrics.backend_seconds.labels)
 
     @contextmanager
     def _measured(self, operation: str, sandbox_id: str = "") -> Iterator[None]:
-        span = self._tracer.start_span(names.BACKEND_SPAN + operation, kind=trace.SpanKind.CLIENT)
-        if sandbox_id:
-            span.set_attribute(names.SANDBOX_ID, sandbox_id)
+        span = self._span(operation, sandbox_id)
         began = time.monotonic()
         try:
-            with trace.use_span(span):
+            with nullcontext() if span is None else trace.use_span(span):
                 yield
         except SandboxError as error:
-            span.set_attribute(names.ERROR_REASON, error.reason)
+            if span is not None:
+                span.set_attribute(names.ERROR_REASON, error.reason)
             self._metrics.backend_errors.labels(operation, error.reason).inc()
             raise
         finally:
-            self._metrics.backend_seconds.labels(operation).observe(time.monotonic() - began)
-            span.end()
+            self._seconds(operation).observe(time.monotonic() - began)
+            if span is not None:
+                span.end()
+
+    def _span(self, operation: str, sandbox_id: str) -> trace.Span | None:
+        """Return a span for a call. None: its parent is not recorded, so it would not be."""
+        parent = trace.get_current_span()
+        if parent.get_span_context().is_valid and not parent.is_recording():
+            return None
+        span = self._tracer.start_span(names.BACKEND_SPAN + operation, kind=trace.SpanKind.CLIENT)
+        if sandbox_id:
+            span.set_attribute(names.SANDBOX_ID, sandbox_id)
+        return span
 
     async def info(self) -> BackendInfo:
         """See `SandboxProvider`."""
