@@ -3,31 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Final, NoReturn
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, TextColumn
 from rich.progress import Progress as Bar
 
-from sandbox_service.app import sync_report
+from sandbox_service.app import sync_options as asked
+from sandbox_service.app.sync_report import Report, complain
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from miosa.sandbox import v1 as pb
 
+    from sandbox_service.client.errors import SyncError
     from sandbox_service.client.service import Service
-    from sandbox_service.client.sync import Progress, Synced
+    from sandbox_service.client.sync import FolderSync, Progress, Synced
 
 EXIT_FAILED: Final = 1
-EXIT_USAGE: Final = 2
-EXIT_LEFT_OUT: Final = 3
-EXIT_RELOAD: Final = 4
+EXIT_INTERRUPTED: Final = 130
 
 _ADDRESS: Final = "127.0.0.1:50051"
-_ROOT: Final = "."
+_WHEN: Final = {True: ", until it succeeds.", False: " at the next change here."}
 
 HELP: Final = """Bring a folder into a sandbox, sending only what differs.
 
@@ -47,84 +47,53 @@ Examples:
   sandbox-service sync . SANDBOX:app                   into app in its home
   sandbox-service sync . SANDBOX:/srv/app --delete -n  what would be done
   sandbox-service sync . SANDBOX:app --reload 'kill -HUP $(cat app.pid)'
+  sandbox-service sync . SANDBOX:app --reload-signal web:HUP --preview-wait 30
   sandbox-service sync . SANDBOX:app --watch           at every change, too
+
+\b
+Each line of --json is an object, with null for what there was none of:
+  root, dry_run         where to, and whether nothing was to be changed
+  changes               of each path its kind, added, modified or deleted: what was done, or
+                        would be; 1,000 paths at most of what was done
+  changes_truncated     whether there are more
+  added, modified,      how many paths, of what was done
+  deleted
+  sent_bytes            of content
+  planned, to_delete,   paths to write and to delete, and bytes of content to send,
+  to_send_bytes         by the last comparison
+  equal, kept           paths that were the same, and that only the sandbox has and keeps
+  root_digest           of the folder here, in hexadecimal digits
+  identical             whether the sandbox's has the same; null: it keeps what only it has
+  left_out              why, by path, of what could not be sent
+  stuck                 paths that were to be deleted, and are still there
+  reload                what became of it: exec_id, running, delivered (of a signal),
+                        exit_code, signal, output, refused (why it could not start)
+  listening             with --preview-wait, whether something does
+A failure is a line with error, advice and reason instead.
 
 Exits with 0 when it is done; 1 when it failed (the message says what to do); 2 when it was called
 wrongly; 3 when it is done, but something that is told was left out; 4 when the files are there, but
-the reload command failed."""
-
-
-_Folder = Annotated[
-    Path, typer.Argument(metavar="DIR", help="The folder to sync.", show_default=False)
-]
-_Target = Annotated[
-    str,
-    typer.Argument(
-        metavar="SANDBOX[:ROOT]",
-        help="The sandbox's id, and the folder there: absolute, or relative to the user's "
-        "home. Without ROOT, the home itself.",
-        show_default=False,
-    ),
-]
-_Delete = Annotated[
-    bool,
-    typer.Option(
-        "--delete/--patch",
-        help="--delete: also delete what only the sandbox has. --patch: leave it alone.",
-    ),
-]
-_DryRun = Annotated[
-    bool, typer.Option("--dry-run", "-n", help="Show what would be done; change nothing.")
-]
-_Exclude = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="PATTERN",
-        help="Leave out what matches, as a line of .gitignore would; without '!'. Repeatable.",
-        show_default=False,
-    ),
-]
-_Gitignore = Annotated[
-    bool, typer.Option("--gitignore/--no-gitignore", help="Heed .gitignore files.")
-]
-_Full = Annotated[
-    bool, typer.Option("--full", help="Hash every file, here and there, and trust no times.")
-]
-_Reload = Annotated[
-    str,
-    typer.Option(
-        metavar="COMMAND", help="Run this in the root when something changed; 30 s at most."
-    ),
-]
-_Watch = Annotated[
-    bool, typer.Option("--watch", help="Stay, and sync again when something changes here.")
-]
-_User = Annotated[
-    str, typer.Option(help="Who owns the files there. Empty: the template's own user.")
-]
-_Json = Annotated[bool, typer.Option("--json", help="Tell what came of it as a line of JSON.")]
-_Address = Annotated[
-    str, typer.Option(envvar="SANDBOX_GRPC", help="Where the service is: host:port.")
-]
-_Tenant = Annotated[
-    str, typer.Option(envvar="SANDBOX_TENANT", help="Whose sandbox it is. Required.")
-]
+the reload failed; 5 when they are there, but nothing listened in time on the preview port."""
 
 
 def sync(
-    folder: _Folder,
-    target: _Target,
-    delete: _Delete = False,
-    dry_run: _DryRun = False,
-    exclude: _Exclude = None,
-    gitignore: _Gitignore = True,
-    full: _Full = False,
-    reload: _Reload = "",
-    watch: _Watch = False,
-    user: _User = "",
-    as_json: _Json = False,
-    address: _Address = _ADDRESS,
-    tenant: _Tenant = "",
+    folder: asked.FolderName,
+    target: asked.Target,
+    delete: asked.Delete = False,
+    dry_run: asked.DryRun = False,
+    exclude: asked.Exclude = None,
+    gitignore: asked.Gitignore = True,
+    full: asked.Full = False,
+    reload: asked.Reload = None,
+    reload_detach: asked.ReloadDetach = False,
+    reload_timeout: asked.ReloadTimeout = None,
+    reload_signal: asked.ReloadSignal = None,
+    preview_wait: asked.PreviewWait = None,
+    watch: asked.Watch = False,
+    user: asked.User = "",
+    as_json: asked.Json = False,
+    address: asked.Address = _ADDRESS,
+    tenant: asked.Tenant = "",
 ) -> None:
     """Sync a folder; see HELP."""
     # Imported late: no other command needs gRPC as a client.
@@ -132,34 +101,48 @@ def sync(
 
     from sandbox_service.client.errors import SyncError
 
-    sandbox_id, _, root = target.partition(":")
-    if not sandbox_id:
-        raise typer.BadParameter("names no sandbox; say SANDBOX:ROOT", param_hint="SANDBOX[:ROOT]")
-    if not tenant:
-        raise typer.BadParameter("is required; or set SANDBOX_TENANT", param_hint="--tenant")
+    asked.check_call(address, tenant)
     if watch and dry_run:
         raise typer.BadParameter("goes with no --dry-run", param_hint="--watch")
-    header = pb.SyncFilesHeader(
-        sandbox_id=sandbox_id,
-        root=root or _ROOT,
-        mode=pb.SYNC_MODE_MIRROR if delete else pb.SYNC_MODE_PATCH,
-        excludes=exclude or (),
-        verify=pb.SYNC_VERIFY_FULL if full else pb.SYNC_VERIFY_INDEX,
-        user=user,
+    where = asked.folder_named(folder)
+    sandbox_id, root = asked.target_named(target, delete=delete)
+    reloading = asked.ReloadOptions(
+        command=reload,
+        signal=reload_signal,
+        detach=reload_detach,
+        timeout_s=reload_timeout,
+        preview_wait_s=preview_wait,
     )
-    if reload:
-        header.reload.program.shell_command = reload
-    command = _Command(folder, header, dry_run=dry_run, gitignore=gitignore, as_json=as_json)
+    try:
+        header = pb.SyncFilesHeader(
+            sandbox_id=sandbox_id,
+            root=root,
+            mode=pb.SYNC_MODE_MIRROR if delete else pb.SYNC_MODE_PATCH,
+            excludes=exclude or (),
+            verify=pb.SYNC_VERIFY_FULL if full else pb.SYNC_VERIFY_INDEX,
+            user=user,
+        )
+        asked.add_reload(header, reloading)
+    except UnicodeEncodeError as error:
+        raise typer.BadParameter(f"{error.object!a} is not UTF-8") from None
+    report = Report(as_json=as_json, dry_run=dry_run)
+    command = _Command(where, header, report, dry_run=dry_run, gitignore=gitignore)
     try:
         code = asyncio.run(command.run(address, tenant, watch=watch))
     except SyncError as error:
-        sync_report.complain(error.message)
-        if error.advice:
-            sync_report.complain(f"What to do: {error.advice}")
-        raise typer.Exit(EXIT_FAILED) from None
+        _end(error, report)
     except KeyboardInterrupt:
-        raise typer.Exit(130) from None
+        raise typer.Exit(EXIT_INTERRUPTED) from None
     raise typer.Exit(code)
+
+
+def _end(error: SyncError, report: Report) -> NoReturn:
+    """Tell of a failure, and exit."""
+    if error.field.startswith("header."):
+        why = error.message.removeprefix(f"{error.field}: ")
+        raise asked.wrong_option(error.field, why) from None
+    report.failed(error)
+    raise typer.Exit(EXIT_FAILED) from None
 
 
 class _Command:
@@ -167,16 +150,16 @@ class _Command:
         self,
         folder: Path,
         header: pb.SyncFilesHeader,
+        report: Report,
         *,
         dry_run: bool,
         gitignore: bool,
-        as_json: bool,
     ) -> None:
         self._folder = folder
         self._header = header
+        self._report = report
         self._dry_run = dry_run
         self._gitignore = gitignore
-        self._json = as_json
 
     async def run(self, address: str, tenant: str, *, watch: bool) -> int:
         """Sync, once or again and again. Returns the exit code."""
@@ -198,33 +181,33 @@ class _Command:
 
                 syncing = service.folder_sync(gitignore=self._gitignore, on_progress=shown)
                 synced = await syncing.sync(self._folder, self._header, dry_run=self._dry_run)
-            return self._show(synced)
+                listening = await self._listening(syncing, synced)
+            return self._report.synced(synced, listening=listening)
 
     async def _watch(self, service: Service) -> None:
         from sandbox_service.client.errors import SyncError
         from sandbox_service.client.watch import keep_synced
 
         syncing = service.folder_sync(gitignore=self._gitignore)
-        first = True
+        failed: SyncError | None = None
+        # The first one is told whatever came of it, and so is one that mends a failure.
+        tell = True
         async for it in keep_synced(syncing, self._folder, self._header):
             if isinstance(it, SyncError):
-                sync_report.complain(f"{it} The next change here is another attempt.")
-            elif first or it.receipt is not None:
-                self._show(it)
-            first = False
+                # The same attempt at the same service is not told again and again.
+                if not (failed and it.passing and it.advice == failed.advice):
+                    self._report.failed(it)
+                    complain("It is tried again" + _WHEN[it.passing])
+                failed, tell = it, True
+            elif tell or self._report.is_news(it):
+                self._report.synced(it, listening=await self._listening(syncing, it))
+                failed, tell = None, False
 
-    def _show(self, synced: Synced) -> int:
-        """Tell what came of it. Returns the exit code."""
-        if self._json:
-            typer.echo(json.dumps(sync_report.record(synced)))
-        elif self._dry_run:
-            sync_report.show_plan(synced)
-        else:
-            sync_report.show_receipt(synced)
-        sync_report.show_left(synced)
-        if sync_report.reload_failed(synced):
-            return EXIT_RELOAD
-        return EXIT_LEFT_OUT if synced.tree.left_out else 0
+    async def _listening(self, syncing: FolderSync, synced: Synced) -> bool | None:
+        """Return whether something listens on the preview port; None when nobody asked."""
+        if self._dry_run or not self._header.HasField("preview_wait"):
+            return None
+        return await syncing.listening(self._header, synced)
 
 
 def _bar() -> Bar:

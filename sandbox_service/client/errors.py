@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 import grpc
+from google.protobuf.message import Message
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
@@ -27,7 +28,15 @@ _ADVICE: Final[Mapping[str, str]] = {
     "VERIFY_FAILED": "When a repetition fails as well, create another sandbox.",
     "OUTCOME_UNKNOWN": "Sync again: what has arrived is not sent twice.",
     "NOT_IMPLEMENTED": "The service is older than this command.",
+    "EXEC_NOT_FOUND": "Name an exec that the sandbox has had; no file was written.",
+    "QUOTA_EXCEEDED": "Wait until other calls of the tenant have ended, and sync again.",
+    "BACKEND_UNAVAILABLE": "Sync again: what has arrived is not sent twice.",
+    "DRAINING": "The service is stopping: sync again when it is back.",
 }
+
+_PASSING: Final = frozenset(
+    {"OUTCOME_UNKNOWN", "QUOTA_EXCEEDED", "SANDBOX_NOT_READY", "SANDBOX_PAUSED"}
+)
 
 
 class SyncError(Exception):
@@ -37,36 +46,57 @@ class SyncError(Exception):
         message: What happened.
         advice: What to do about it.
         reason: The service's name for it; empty when it is none of the service's.
+        field: The field of the request that is wrong, such as `header.root`; else empty.
+        passing: Whether it may mend by itself, so that another attempt may succeed.
     """
 
-    def __init__(self, message: str, advice: str, reason: str = "") -> None:
+    def __init__(
+        self,
+        message: str,
+        advice: str,
+        reason: str = "",
+        field: str = "",
+        *,
+        passing: bool = False,
+    ) -> None:
         super().__init__(f"{message} {advice}".rstrip())
         self.message = message
         self.advice = advice
         self.reason = reason
+        self.field = field
+        self.passing = passing
 
 
 def reason_of(error: grpc.aio.AioRpcError) -> str:
     """Return why the service failed a call, in its own word; empty when it did not say."""
-    try:
-        status = rpc_status.from_call(error)
-    except ValueError:
-        return ""
-    for detail in () if status is None else status.details:
-        info = error_details_pb2.ErrorInfo()
-        if detail.Unpack(info):
-            return str(info.reason)
-    return ""
+    info = error_details_pb2.ErrorInfo()
+    return str(info.reason) if _has_detail(error, info) else ""
 
 
 def sync_error(error: grpc.aio.AioRpcError) -> SyncError:
     """Return a call's failure in words."""
     reason = reason_of(error)
     message = error.details() or error.code().name
+    unavailable = error.code() is grpc.StatusCode.UNAVAILABLE
     if reason:
-        return SyncError(message, _ADVICE.get(reason, ""), reason)
-    if error.code() is grpc.StatusCode.UNAVAILABLE:
+        bad = error_details_pb2.BadRequest()
+        wrong = bad.field_violations if _has_detail(error, bad) else ()
+        field = wrong[0].field if wrong else ""
+        passing = unavailable or reason in _PASSING
+        return SyncError(message, _ADVICE.get(reason, ""), reason, field, passing=passing)
+    if unavailable:
         return SyncError(
-            f"The service does not answer: {message}.", "Check its address, and that it runs."
+            f"The service does not answer: {message}.",
+            "Check its address, and that it runs.",
+            passing=True,
         )
     return SyncError(f"The call failed: {error.code().name}: {message}.", "")
+
+
+def _has_detail(error: grpc.aio.AioRpcError, detail: Message) -> bool:
+    """Fill in a message of the details that tell of a failure; False when there is none."""
+    try:
+        status = rpc_status.from_call(error)
+    except ValueError:
+        return False
+    return status is not None and any(it.Unpack(detail) for it in status.details)

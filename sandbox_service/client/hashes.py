@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -129,7 +128,7 @@ def hash_files(
         if sha256 is None:
             todo.append(file)
         else:
-            tree.files[path] = replace(file, sha256=sha256)
+            tree.files[path] = File(path, file.mode, file.stamp, sha256)
             cached, cached_bytes = cached + 1, cached_bytes + file.stamp.size
     told(cached, cached_bytes)
     hasher = _Hasher(tree, told, stop)
@@ -198,9 +197,11 @@ class _Hasher:
                 check(self._stop)
                 digest.update(buffer[:count])
                 size += count
+                if size == before.size:
+                    break  # What is appended meanwhile shows in the size.
             after = os.fstat(handle)
         finally:
             os.close(handle)
         if Stamp.of(after) != before or size != before.size:
             return None
-        return replace(file, stamp=before, sha256=digest.digest())
+        return File(file.path, file.mode, before, digest.digest())

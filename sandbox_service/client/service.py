@@ -24,7 +24,12 @@ class Service:
 
     def __init__(self, address: str, *, tenant: str, user: str = "") -> None:
         self._channel = grpc.aio.insecure_channel(
-            address, options=(("grpc.keepalive_time_ms", 30_000),)
+            address,
+            options=(
+                ("grpc.keepalive_time_ms", 30_000),
+                # Who watches a folder should not wait two minutes for a service that is back.
+                ("grpc.max_reconnect_backoff_ms", 5_000),
+            ),
         )
         self._stub = SandboxServiceStub(self._channel)  # type: ignore[no-untyped-call]
         self._metadata = [("x-miosa-tenant-id", tenant)]

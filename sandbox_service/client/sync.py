@@ -85,6 +85,12 @@ class Synced:
     stuck: Sequence[str] = ()
     rounds: int = 1
 
+    @property
+    def changed(self) -> bool:
+        """Whether anything came of it in the sandbox, other than that a root was made."""
+        it = self.receipt
+        return it is not None and bool(it.added or it.modified or it.deleted)
+
 
 @dataclass(slots=True)
 class FolderSync:
@@ -134,14 +140,35 @@ class FolderSync:
             return await self._rounds(folder, header, dry_run=dry_run)
         except grpc.aio.AioRpcError as error:
             raise sync_error(error) from error
-        except (TreeError, IgnoreError) as error:
+        except TreeError as error:
             raise SyncError(str(error), "") from error
+        except IgnoreError as error:
+            raise SyncError(str(error), "", field="header.excludes") from error
         except InTheWayError as error:
             raise SyncError(
-                str(error), "Delete it in the sandbox, or let the sync delete (MIRROR)."
+                str(error), "Delete it in the sandbox, or let the sync delete (--delete, MIRROR)."
             ) from error
         except EOFError as error:
             raise SyncError(f"The service broke off: {error}.", "Sync again.") from error
+
+    async def listening(self, header: pb.SyncFilesHeader, synced: Synced) -> bool:
+        """Return whether something listens on the sandbox's preview port after a sync.
+
+        Args:
+            header: The sync's. Its `preview_wait` is how long to wait for it.
+            synced: What came of the sync: it has waited itself if it changed something.
+
+        Raises:
+            SyncError: Nobody could look.
+        """
+        if synced.receipt is not None:
+            return bool(synced.receipt.preview_state == pb.PREVIEW_STATE_LISTENING)
+        asking = pb.GetPreviewRequest(sandbox_id=header.sandbox_id, wait=header.preview_wait)
+        try:
+            answer = await self.stub.GetPreview(asking, metadata=self.metadata)
+        except grpc.aio.AioRpcError as error:
+            raise sync_error(error) from error
+        return bool(answer.preview_state == pb.PREVIEW_STATE_LISTENING)
 
     async def _rounds(self, folder: Path, header: pb.SyncFilesHeader, *, dry_run: bool) -> Synced:
         mirror = header.mode == pb.SYNC_MODE_MIRROR

@@ -55,8 +55,7 @@ def check(stop: threading.Event | None) -> None:
         raise StoppedError
 
 
-@dataclass(frozen=True, slots=True)
-class File:
+class File(NamedTuple):
     """A regular file.
 
     Attributes:
@@ -134,6 +133,8 @@ def walk(
             _read_above(root, ignores)
         tree = Tree(root, ignores)
         _Walk(tree, gitignore=gitignore).run(stop)
+    except FileNotFoundError as error:
+        raise TreeError(f"There is no folder {folder}. Name one to sync.") from error
     except OSError as error:
         raise TreeError(
             f"{error.filename or folder} cannot be read: {error.strerror}. "
@@ -216,6 +217,8 @@ def _unfit(path: str, name: str) -> str:
     """Return why the service cannot have a path; empty when it can."""
     if name == RESERVED:
         return "has a name that is kept for the sync itself"
+    if len(path) <= _PATH_BYTES_MAX and path.isascii():
+        return ""
     try:
         size = len(path.encode())
     except UnicodeEncodeError:

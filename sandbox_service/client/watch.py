@@ -31,21 +31,29 @@ _MASK: Final[int] = (
 )
 _QUIET_S: Final = 0.05
 _UNREST_S_MAX: Final = 1.0
+_RETRY_S_MAX: Final = 30.0
 _HOPELESS: Final = frozenset({"SANDBOX_ENDED", "SANDBOX_NOT_FOUND"})
 
 
 async def keep_synced(
-    syncing: FolderSync, folder: Path, header: pb.SyncFilesHeader
+    syncing: FolderSync, folder: Path, header: pb.SyncFilesHeader, *, retry_s: float = 1.0
 ) -> AsyncIterator[Synced | SyncError]:
     """Sync a folder, and again at every change in it; yields what came of each.
 
-    A failure is yielded too, and the next change is another attempt.
+    A failure is yielded too, and the next change is another attempt. One that may mend by
+    itself, as of a service that is restarted, is followed by attempts of its own.
+
+    Args:
+        syncing, folder, header: What to sync, and where to, as for `FolderSync.sync`.
+        retry_s: How long to wait for the first of those attempts, in seconds; for each
+            further one twice as long as for the last, up to half a minute.
 
     Raises:
         SyncError: The first sync failed, or the sandbox is gone.
     """
     with Watcher(folder) as watcher:
         synced: Synced | None = None
+        pause: float | None = None
         while True:
             try:
                 synced = await syncing.sync(folder, header)
@@ -53,12 +61,16 @@ async def keep_synced(
                 if synced is None or error.reason in _HOPELESS:
                     raise
                 yield error
+                pause = min(2 * pause if pause else retry_s, _RETRY_S_MAX)
+                pause = pause if error.passing else None
             else:
+                pause = None
                 yield synced
                 if watcher.follow(synced.tree):
                     # Something may have changed before anybody listened.
                     continue
-            await watcher.changed()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(watcher.changed(), pause)
 
 
 class Watcher:

@@ -19,6 +19,7 @@ from sandbox_service.domain.errors import (
     InvalidPathError,
     NotAFileError,
 )
+from sandbox_service.domain.exec_errors import PositionOutOfRangeError
 from sandbox_service.domain.file_errors import FileChangedError
 from sandbox_service.domain.file_reads import FileRange, FolderQuery, TreeQuery, TreeSummary
 from sandbox_service.domain.files import SyncData, SyncDirectory, SyncFile, SyncLink
@@ -235,6 +236,29 @@ async def test_a_range_of_a_file_that_comes_in_small_pieces_is_whole(home):
     _, data = await read(BashSandbox(home), "/proc/kallsyms", length=200_000)
 
     assert len(data) == 200_000
+
+
+@pytest.mark.parametrize("path", ["/proc/version", "/proc/sys/kernel/ostype"])
+async def test_a_file_that_tells_no_size_is_read_from_an_offset_too(home, path):
+    """As far as it really goes; what lies behind that is out of range, and told how far."""
+    sandbox, content = BashSandbox(home), await asyncio.to_thread(Path(path).read_bytes)
+    _, rest = await read(sandbox, path, offset=4)
+    _, some = await read(sandbox, path, offset=2, length=3)
+    _, none = await read(sandbox, path, offset=len(content))
+    with pytest.raises(PositionOutOfRangeError) as refused:
+        await read(sandbox, path, offset=len(content) + 1)
+
+    assert (rest, some, none) == (content[4:], content[2:5], b"")
+    assert refused.value.metadata["actual"] == str(len(content))
+
+
+async def test_an_empty_file_has_nothing_behind_its_beginning(home):
+    """It tells no size either, and is not taken for one of the kernel's."""
+    (home / "empty").touch()
+    with pytest.raises(PositionOutOfRangeError):
+        await read(BashSandbox(home), "empty", offset=1)
+
+    assert (await read(BashSandbox(home), "empty"))[1] == b""
 
 
 async def test_pipes_sockets_and_devices_are_never_opened(home):

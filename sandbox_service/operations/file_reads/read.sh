@@ -8,8 +8,8 @@
 # `=changed` and the hash that the same range has now.
 
 # The size is what the file has when it is opened, so one that only grows is read as it was then.
-# A file of /proc says that it is empty, and is read to its end; it comes in pieces as small as it
-# likes, which is why full blocks are waited for.
+# A file of /proc or /sys may say that it is empty, and is read to its end; it comes in pieces as
+# small as it likes, which is why full blocks are waited for.
 range() {
   dd if=/proc/self/fd/3 iflag=skip_bytes,count_bytes,fullblock skip="$first" ${count:+count="$count"} \
     bs=128K status=none
@@ -36,9 +36,15 @@ if ((${EPOCHREALTIME/./}000 - 10#${before[2]/./} < 20000000)); then
   sleep 0.02
   look before
 fi
-size=${before[0]}
-if ((first > size)); then
-  printf '=behind_the_end\0%s\0' "$size"
+size=${before[0]} end=${before[0]}
+if ((size == 0 && first > 0)); then
+  # Only reading tells how far such a file goes. One that cannot be read from its beginning, as
+  # a process's memory, may be read from there.
+  end=$(dd if=/proc/self/fd/3 iflag=count_bytes,fullblock count="$first" bs=128K 2>/dev/null | wc -c) ||
+    end=$first
+fi
+if ((first > end)); then
+  printf '=behind_the_end\0%s\0' "$end"
   exit 3
 fi
 left=$((size - first))

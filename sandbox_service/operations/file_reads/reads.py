@@ -19,6 +19,7 @@ from sandbox_service.domain.sandboxes import SandboxRecord
 from sandbox_service.operations.file_reads.download import download_tree
 from sandbox_service.operations.file_reads.listing import list_folder
 from sandbox_service.operations.file_reads.reading import read_file
+from sandbox_service.operations.file_reads.windows import Windows
 
 
 class FileReads:
@@ -38,6 +39,7 @@ class FileReads:
     ) -> None:
         self._provider = provider
         self._on_sent = on_sent
+        self._windows = Windows()
 
     async def read(self, record: SandboxRecord, what: FileRange) -> AsyncGenerator[ReadPart, None]:
         """Yield what a file is, then its bytes, then what was sent.
@@ -68,7 +70,8 @@ class FileReads:
         """Return a page of what is in a folder, in byte order of the paths.
 
         Folders below it that the user may not read are listed without what is
-        in them.
+        in them. The first page shows the folder as it is; later ones may show
+        it as it was some seconds before.
 
         Args:
             record: A running sandbox of the caller.
@@ -82,7 +85,7 @@ class FileReads:
             UserNotFoundError: There is no such user.
             BackendUnavailableError: Contact was lost.
         """
-        return await list_folder(self._provider, record.sandbox_id, query)
+        return await list_folder(self._provider, record.sandbox_id, query, self._windows)
 
     async def download(
         self, record: SandboxRecord, query: TreeQuery
