@@ -96,7 +96,7 @@ async def test_a_sync_that_may_not_change_anything_says_why_or_finds_nothing(hom
 
 async def test_a_path_that_is_too_long_below_its_root_is_refused(home: Home) -> None:
     """The kernel takes 4,095 bytes in all, and nothing of the sync is written then."""
-    path = "/".join(["n" * 198] * 20)
+    path = "/".join(["n" * 198] * 19)
     deep = "/".join(["d" * 200] * 2)
 
     with pytest.raises(InvalidPathError) as caught:

@@ -14,7 +14,8 @@ c=$state/stage/$3
 trap 'rm -rf -- "$c"' EXIT
 trap 'exit 143' TERM INT HUP
 
-mkdir -p -- "$state" 2>/dev/null || fail denied "$home"
+# Why it cannot be made is told, for there may be no room for it.
+mkdir -p -- "$state" || fail denied "$home"
 take_turn
 find_root "$1"
 mkdir -p -- "$c"
@@ -25,19 +26,19 @@ if [[ -n $exists ]]; then
   exclude "$anything" "$folders"
   inode=$(stat -c '%d.%i' .)
   survey "$c/now" "$inode"
-  # With nothing hashed the index is as good as a new one. Without room for it the next one hashes.
-  if [[ ! -e $c/now.todo || -s $c/now.todo ]]; then
-    keep_index "$state/index.$inode" "$listed_cutoff" "$c/now.all" 2>/dev/null || :
-  fi
 else
   : >"$c/now.rec" >"$c/now.all" >"$c/now.rest" >"$c/now.others"
 fi
 digest_of digest "$c/now.rec"
 # It is read as slowly as the caller likes: nobody has to wait for that, and a kill leaves nothing.
 exec 3<"$c/now.all" 4<"$c/now.rest" 5<"$c/now.others"
+# With nothing hashed the old index is as good. Without room for it the next plan hashes.
+[[ ! -e $c/now.fresh ]] || mv -f -- "$c/now.all" "$state/index.$inode" 2>/dev/null || :
 cd /
 rm -rf -- "$c"
 exec 9>&-
+# Its first record is none of a file.
+IFS= read -r -d '' -u 3 _ || :
 printf '=tree\0%s\0%s\0' "$root" "$digest"
 cat <&3
 cat <&4

@@ -12,8 +12,7 @@ phase() { # name
 
 # Lists what a sync of the root has made of it, with the hashes that are known.
 relist() {
-  cut -z -d ' ' -f 1,2 -- "$c/staged.all" "$c/now.all" | sort -zu >"$c/index"
-  list_tree "$c/then" "$c/index" "$trusted"
+  list_tree "$c/then" "$c/staged.all" "$trusted" "$c/now.all" "$trusted"
   listed=$c/then.all
   digest_of digest "$c/then.rec"
   list_paths
@@ -31,46 +30,57 @@ relist() {
 
 # The same where little was written and all else is as it was: from the records alone.
 relist_little() {
-  local records record path patterns=() written=("${files[@]}" "${links[@]}" "${folders[@]#* }")
-  local -A is_new=()
-  for path in "${written[@]}"; do
-    is_new[$path]=1
-    patterns+=(-e " $path")
-  done
-  # All that may be the old records of these, some more among them.
-  grep -zaF "${patterns[@]}" -- "$c/now.rec" >"$c/candidates" || (($? == 1))
-  mapfile -d '' -t records <"$c/candidates"
-  : >"$c/old.rec"
-  for record in "${records[@]}"; do
-    case $record in
-      d????\ *) path=${record:6} ;;
-      l\ *) path=${record:2} path=${path%%//*} ;;
-      *) path=${record:71} ;;
-    esac
-    [[ -n ${is_new[$path]-} ]] || continue
-    is_new[$path]=0
-    printf '%s\0' "$record" >>"$c/old.rec"
-  done
-  digest=$(comm -z -23 "$c/now.rec" "$c/old.rec" | sort -z -m - "$c/write.rec" | sha256sum)
-  digest=${digest%% *}
   printf '=changes\0'
-  for path in "${written[@]}"; do
-    if [[ ${is_new[$path]} == 1 ]]; then printf '%s\0' "$path"; else printf '\t%s\0' "$path"; fi
-  done
+  perl -e "$rewrite" "$c/now.rec" "$c/write.rec" "$c/then.rec"
   printf '=deleted\0'
+  digest_of digest "$c/then.rec"
 }
+
+# Replaces records by others of the same paths, and tells which paths were added and modified.
+rewrite='
+my ($old, $new, $merged) = @ARGV;
+my (%is_new, @records);
+$/ = "\0";
+$\ = "\0";
+open my $in, "<", $new or die "$new: $!\n";
+chomp(my @written = <$in>);
+my @paths = map { path() } @written;
+@is_new{@paths} = (1) x @paths;
+open $in, "<", $old or die "$old: $!\n";
+while (<$in>) {
+  chomp;
+  my $path = path();
+  if (exists $is_new{$path}) { $is_new{$path} = 0 } else { push @records, $_ }
+}
+@records = sort @records, @written;
+open my $to, ">", $merged or die "$merged: $!\n";
+print { $to } join "\0", @records;
+close $to or die "$merged: $!\n";
+print $is_new{$_} ? $_ : "\t$_" for @paths;
+
+# Of a record: the path behind its type and mode, or behind its hash and mode.
+sub path {
+  return substr $_, 6 if /^d[0-7]{4} /;
+  return substr $_, 71 unless /^l /;
+  return substr $_, 2, index($_, "//") - 2;
+}
+'
 
 # Whether a program listens on a TCP port. It connects to nobody.
 listens() { # port
-  local hex table lines
+  local hex version lines tables=()
   printf -v hex '%04X' "$1"
-  for table in /proc/net/tcp /proc/net/tcp6; do
-    [[ -r $table ]] || continue
-    mapfile -d '' -t lines <"$table"
-    # Local address, remote address, state: 0A is LISTEN.
-    [[ ! ${lines[0]-} =~ :$hex\ [0-9A-F]+:[0-9A-F]{4}\ 0A\  ]] || return 0
+  for version in '' 6; do
+    # For a table the kernel looks through all connections of the machine, which takes
+    # milliseconds; a sandbox without any socket needs none.
+    if [[ -r /proc/net/sockstat$version ]]; then
+      mapfile -t lines <"/proc/net/sockstat$version"
+      [[ ! "${lines[*]} " =~ TCP6?:\ inuse\ 0\  ]] || continue
+    fi
+    tables+=("/proc/net/tcp$version")
   done
-  return 1
+  # Local address, remote address, state: 0A is LISTEN.
+  ((${#tables[@]})) && grep -Eqs ":$hex [0-9A-F]+:[0-9A-F]{4} 0A " "${tables[@]}"
 }
 
 report() {

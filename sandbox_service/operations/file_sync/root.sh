@@ -4,6 +4,7 @@ set -euo pipefail
 shopt -s inherit_errexit
 export LC_ALL=C PATH="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:${PATH-}"
 umask 022
+unset -v PERL5OPT PERL5LIB PERL5DB PERL_UNICODE
 
 home=${HOME:-~}
 state=$home/$reserved
@@ -69,14 +70,8 @@ exclude() {
 survey() { # OUT inode
   local known=() cutoff
   if [[ $verify != full && -s $state/index.$2 ]]; then
-    # The first record is the cutoff, with a mark that sorts it before every key.
     IFS= read -r -d '' cutoff <"$state/index.$2" || :
     [[ ! $cutoff =~ ^\![0-9]+\.[0-9]+$ ]] || known=("$state/index.$2" "${cutoff#\!}")
   fi
   list_tree "$1" "${known[@]}"
-}
-
-# Keeps the hashes by stat key, for the next sync or plan: keep_index INDEX CUTOFF ALL
-keep_index() {
-  { printf '!%s\0' "$2"; cut -z -d ' ' -f 1,2 -- "$3" | sort -zu; } >"$1.$$" && mv -f -- "$1.$$" "$1"
 }

@@ -2,7 +2,7 @@
 # Comes after tree.sh, root.sh, receipt.sh, compare.sh and report.sh.
 #
 # Needs bash 5 and Debian's essential packages, no more. No program is started
-# per file: lists go through sort, comm, join and xargs, all NUL-terminated.
+# per file: lists go through perl, sort, comm and xargs, all NUL-terminated.
 # Every path begins with ./ so that none looks like an option.
 #
 #   $1 archive, relative to the home   $2 root, absolute or relative to it
@@ -23,7 +23,7 @@ archive=$home/$1 mode=$3 verify=$4 expected=$5 id=$6 size=$7 longest=$8 may=$9
 receipt=${10} asked=${11} note=${12} preview=${13}
 # How many files are so few that a loop over them takes less than programs that take them all.
 few=256
-stage= stages= inode= listed= listed_cutoff=
+stage= stages= inode= listed=
 leftovers=()
 
 # Removes what was staged. In the home that happens after the answer, in a process group of its own,
@@ -31,7 +31,7 @@ leftovers=()
 # that is about to vanish.
 cleanup() {
   cd /
-  set -- bash -c "$tidy" bash "$state" "$listed_cutoff" "$listed" "$state/index.$inode" \
+  set -- bash -c "$tidy" bash "$state" "$listed" "$state/index.$inode" \
     "$receipts" "$archive" "${leftovers[@]}" ${stage:+"$stage"}
   if [[ -n $stages && $stages != "$state"/* ]]; then
     "$@" </dev/null >/dev/null 2>&1 || :
@@ -41,10 +41,10 @@ cleanup() {
   fi
 }
 # Keeps the index for the next sync of the root, and removes what is not needed.
-tidy="$(declare -f keep_index prune_receipts)"'
-[[ -z $3 ]] || keep_index "$4" "$2" "$3"
-prune_receipts "$5"
-rm -rf -- "${@:6}"
+tidy="$(declare -f prune_receipts)"'
+[[ -z $2 ]] || { mv -f -- "$2" "$3.$$" && mv -f -- "$3.$$" "$3"; }
+prune_receipts "$4"
+rm -rf -- "${@:5}"
 exec find "$1" -maxdepth 1 \( -name "*.tar" -mmin +120 -o -name "index.*" -mmin +20000 \) -delete'
 trap cleanup EXIT
 trap 'exit 143' TERM INT HUP
@@ -67,11 +67,8 @@ locate() {
 }
 
 unpack() {
-  local err records
-  err=$(tar -xpPf "$archive" -C "$stage" -b 512 --no-same-owner --warning=no-timestamp 2>&1) || {
-    printf '%s\n' "$err" >&2
-    fail unpack
-  }
+  local records
+  tar -xpPf "$archive" -C "$stage" -b 512 --no-same-owner --warning=no-timestamp || fail unpack
   [[ -e $stage/c/complete ]] || fail unpack
   ((size < 33554432)) || rm -f -- "$archive"
   phase unpack
@@ -154,7 +151,7 @@ replace_files() {
   for path in "${files[@]}"; do
     [[ ! -e $stage/t/$path ]] || there+=("$path")
   done
-  if ! (cd "$stage/t" && on there cp -lfP --no-preserve=all --parents -t "$root" --) 2>/dev/null; then
+  if ! on there env -C "$stage/t" cp -lfP --no-preserve=all --parents -t "$root" -- 2>/dev/null; then
     for path in "${there[@]}"; do
       [[ "$stage/t/$path" -ef $path && ! -L $path ]] || mv -fT -- "$stage/t/$path" "$path"
     done
