@@ -141,7 +141,9 @@ class Settings(BaseSettings):
         description="Output of each stream that a DURABLE exec keeps in its sandbox.",
     )
     advertised_address: str = Field(
-        "", description="Where other instances' callers reach this one: host:port. Empty: nowhere."
+        "",
+        description="Where other instances, and their callers, reach this one: host:port. "
+        "Empty: nowhere.",
     )
     policy_mode: Mode = Field(
         Mode.DENY,

@@ -38,6 +38,7 @@ from sandbox_service.operations.status import Statuses
 from sandbox_service.providers.e2b.connections import Endpoint
 from sandbox_service.providers.e2b.provider import E2BProvider
 from sandbox_service.providers.instrumented import InstrumentedProvider
+from sandbox_service.rpc.peers import Peers
 from sandbox_service.storage.sql_store import open_store
 from sandbox_service.telemetry.metrics import Metrics
 from sandbox_service.telemetry.tracing import tracer_provider
@@ -96,7 +97,9 @@ async def wire(
     stack.push_async_callback(provider.aclose)
 
     policy = _policy(settings, metrics, stack)
-    operations = _operations(settings, instance, catalogue, store, provider, metrics, policy)
+    peers = Peers()
+    stack.push_async_callback(peers.aclose)
+    operations = _operations(settings, instance, catalogue, store, provider, metrics, policy, peers)
     return Wired(operations=operations, metrics=metrics, traces=traces, provider=provider)
 
 
@@ -108,11 +111,12 @@ def _operations(
     provider: SandboxProvider,
     metrics: Metrics,
     policy: CodePolicy,
+    peers: Peers,
 ) -> Operations:
     limits, clock = settings.limits, SystemClock()
     sandboxes = Sandboxes(store, provider, clock, metrics, settings.deployment, limits)
     here = ThisInstance(instance.name, settings.advertised_address)
-    execs = Execs(provider, catalogue, limits, clock, metrics, here, policy)
+    execs = Execs(provider, catalogue, limits, clock, metrics, here, policy, peers)
     sandboxes.on_ended(execs.forget)
     previews = Previews(provider, sandboxes)
     planner = Planner(provider, catalogue, limits)

@@ -85,6 +85,14 @@ CODES: Final[Mapping[type[errors.SandboxError], int]] = {
 }
 
 
+_BY_REASON: Final = {
+    kind.reason: kind
+    for kind in CODES
+    # The others are made of more than a message.
+    if kind.__init__ in (errors.SandboxError.__init__, errors.InvalidRequestError.__init__)
+}
+
+
 def to_status(error: errors.SandboxError) -> status_pb2.Status:
     """Describe an expected failure, with details that a program can branch on."""
     message = _cut(str(error), 2 * _TEXT_BYTES_MAX)
@@ -96,6 +104,25 @@ def to_status(error: errors.SandboxError) -> status_pb2.Status:
             break
         status.details.append(packed)
     return status
+
+
+def from_status(status: status_pb2.Status) -> errors.SandboxError | None:
+    """Return the failure that another instance of this service described.
+
+    Args:
+        status: What it answered.
+
+    Returns:
+        It, but for its lists. None: it is not this service's, or is not known here.
+    """
+    error, retry = None, error_details_pb2.RetryInfo()
+    for detail in status.details:
+        info = error_details_pb2.ErrorInfo()
+        if detail.Unpack(info) and info.domain == ERROR_DOMAIN and info.reason in _BY_REASON:
+            error = _BY_REASON[info.reason](status.message, metadata=dict(info.metadata))
+        elif detail.Unpack(retry) and error is not None:
+            error.retry_after = retry.retry_delay.ToTimedelta()
+    return error
 
 
 def _cut(text: str, size: int = _TEXT_BYTES_MAX) -> str:

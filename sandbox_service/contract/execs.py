@@ -101,7 +101,10 @@ def exec_spec(message: exec_pb2.ExecRequest) -> ExecSpec:
     return ExecSpec(
         program=program(message.program),
         exec_id=message.exec_id,
-        request_digests=request_digests(message) if message.exec_id else {},
+        # What is repeated after a pause runs the same program.
+        request_digests=request_digests(message, without=("auto_resume",))
+        if message.exec_id
+        else {},
         cwd=paths.absolute(message.cwd, "cwd") if message.cwd else "",
         env=dict(message.env),
         user=message.user,

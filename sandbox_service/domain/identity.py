@@ -15,12 +15,15 @@ class Caller:
         fleet: Whether the caller may see every tenant's sandboxes.
         request_id: The correlation id of this call, for logs and for the
             sandbox's record.
+        forwarded: Whether another instance passes the call on; it is not passed
+            on again.
     """
 
     tenant: str
     user: str = ""
     fleet: bool = False
     request_id: str = ""
+    forwarded: bool = False
 
     def may_see(self, tenant: str) -> bool:
         """Return whether something that belongs to `tenant` is visible to this caller."""

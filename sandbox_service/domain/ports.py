@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from sandbox_service.domain.execs import Position, Stream
+from sandbox_service.domain.identity import Caller
 from sandbox_service.domain.processes import FoundExec, Process, ProcessHandle, ProcessSpec
 from sandbox_service.domain.sandboxes import (
     InternetAccess,
@@ -231,6 +232,42 @@ class SandboxProvider(Protocol):
 
         UNKNOWN is what cannot be seen from there: an app that speaks no HTTP or
         takes long, a sandbox that is not running.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Let go of every connection."""
+        ...
+
+
+class Peers(Protocol):
+    """The other instances of this deployment."""
+
+    async def send_input(
+        self,
+        address: str,
+        caller: Caller,
+        sandbox_id: str,
+        exec_id: str,
+        offset: int,
+        data: bytes,
+        *,
+        end: bool,
+    ) -> int | None:
+        """Let the instance that runs an exec write to its input, for a caller.
+
+        Repeating it is harmless: that instance counts what it has written.
+
+        Args:
+            address: Of that instance: host:port.
+            caller: For whom; also to that instance.
+
+        Returns:
+            The offset of the next input. None: that instance does not answer,
+            or does not trust this one.
+
+        Raises:
+            SandboxError: What that instance answered.
         """
         ...
 

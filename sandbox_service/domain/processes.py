@@ -41,6 +41,7 @@ class ProcessSpec:
         exec_id: Its exec's, by which any instance of the service can reach it.
         instance: Which instance of the service runs it. Also carried by every
             process, so that what a crash left behind can be found.
+        instance_address: Where other instances reach that one. Empty: nowhere.
         program: What to run. Source code has been written to `source_path`.
         stdin: Whether it has an input. A program with a terminal always has.
         pty: The size of its terminal. None: it has none, but two streams.
@@ -61,6 +62,7 @@ class ProcessSpec:
     source_path: str = ""
     exec_id: str = ""
     instance: str = ""
+    instance_address: str = ""
     pty: PtySize | None = None
     durable: Durable | None = None
 
@@ -156,8 +158,15 @@ class ProcessHandle(Protocol):
         """Whether it has a terminal; else it has pipes."""
         ...
 
+    @property
+    def instance_address(self) -> str:
+        """Where the instance that reads it is reached: host:port. Empty: not known."""
+        ...
+
     async def write_stdin(self, data: bytes) -> None:
         """Write to the program or its terminal, waiting until it has room.
+
+        Not for a program whose input is counted; see `Process.counts_input`.
 
         Raises:
             InputClosedError: It has ended, or has no input any more.
@@ -194,6 +203,38 @@ class ProcessHandle(Protocol):
 
 class Process(ProcessHandle, Protocol):
     """A program that runs in a sandbox, as its one reader sees it."""
+
+    @property
+    def counts_input(self) -> bool:
+        """Whether its sandbox counts what it is given: a durable program's does.
+
+        Such a program is given its input by `put_input` alone.
+        """
+        ...
+
+    async def put_input(self, offset: int, data: bytes, *, end: bool) -> int:
+        """Give a program what of `data` it has not been given before, by whomever.
+
+        Repeating a call never repeats a byte, whatever became of the first one.
+        It waits while the program does not read. What was given can be asked
+        for when the program has ended, too.
+
+        Args:
+            offset: How many bytes of input come before `data`.
+            end: Whether nothing comes after it. It is sent once, and where
+                more was given than `data`, not at all.
+
+        Returns:
+            How many bytes it has been given in all. Less than `offset`: bytes
+            before it are missing, and nothing was done.
+
+        Raises:
+            InputClosedError: It has ended, or has no input any more.
+            DiskFullError: The sandbox has no room for it; part of it may be given.
+            BackendUnavailableError: Contact was lost; it may have been given.
+            SandboxEndedError: The sandbox is gone.
+        """
+        ...
 
     def events(self) -> AsyncIterator[ProcessEvent]:
         """Yield output as it is written, and last how the process ended.

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Final
 
-from sandbox_service.domain.errors import SandboxError
+from sandbox_service.domain.errors import DrainingError, SandboxError
 from sandbox_service.domain.exec_errors import (
     ExecNotRunningError,
     InputClosedError,
@@ -25,29 +25,34 @@ _LAST_ANSWER_S: Final = 1.0
 class ExecInput:
     """What one program reads.
 
+    What a durable program was given is counted in its sandbox, for all who
+    write to it; of any other the count is kept here.
+
     Args:
         process: The program.
         exec_id: For errors to name.
         spec: Whether it has an input, and what comes first.
-        taken_over: Another process of this service has written to it, nobody
-            knows how much: it can only be ended.
     """
 
-    def __init__(
-        self, process: Process, exec_id: str, spec: ExecSpec, *, taken_over: bool = False
-    ) -> None:
+    def __init__(self, process: Process, exec_id: str, spec: ExecSpec) -> None:
         self._process: Process | None = process
+        # Can be asked how much it was given when it has ended, too.
+        self._counted = process if process.counts_input else None
         self._exec_id = exec_id
         self._pty = spec.pty is not None
         self._open = spec.stdin_open or self._pty
-        self._taken_over = taken_over
         self._next = 0
         self._ended_at: int | None = None
+        self._let_go = False
         # One writer at a time, in the order of their calls.
         self._turn = asyncio.Lock()
         self._writing: set[asyncio.Task[int]] = set()
-        if spec.stdin is not None and (spec.stdin or not self._open):
-            self._task(self._write(process, 0, spec.stdin, end=not self._open))
+        self.begin(spec)
+
+    def begin(self, spec: ExecSpec) -> None:
+        """Write what comes first, if that was not done: a request that is repeated brings it."""
+        if self._process is not None and spec.stdin is not None and (spec.stdin or not self._open):
+            self._task(self._write(self._process, 0, spec.stdin, end=not self._open))
 
     async def send(self, offset: int, data: bytes, *, end: bool) -> int:
         """Write what of `data` was not written before, then perhaps the end of input.
@@ -65,18 +70,13 @@ class ExecInput:
 
         Raises:
             PositionOutOfRangeError: Bytes before `offset` are missing.
-            InputClosedError: There is no input to write to, or a restart of the
-                service has made it unknown how much was written.
+            InputClosedError: There is no input to write to.
             ExecNotRunningError: The program has ended.
         """
         if self._process is None:
-            if self._was_written(offset + len(data), end=end):
-                return self._next
-            raise self._not_running()
+            return await self._asked_late(offset, data, end=end)
         if not self._open:
             raise self._closed()
-        if self._taken_over:
-            return await self._end_of_unknown(self._process, offset, data, end=end)
         task = self._task(self._write(self._process, offset, data, end=end))
         try:
             return await asyncio.shield(task)
@@ -93,19 +93,29 @@ class ExecInput:
             loop = asyncio.get_running_loop()
             loop.call_later(_LAST_ANSWER_S, self._give_up, tuple(self._writing))
 
-    async def _end_of_unknown(
-        self, process: Process, offset: int, data: bytes, *, end: bool
-    ) -> int:
-        """End an input of which nobody knows how much was written: that can be repeated."""
-        if data or not end:
-            raise InputClosedError(
-                f"The service was restarted under the exec {self._exec_id!r}, and how much input "
-                "it had been given is not known any more: no byte may be written twice. "
-                "Only the end of input can be sent.",
-                metadata={"exec_id": self._exec_id},
-            )
-        await process.close_stdin()
-        return offset
+    def let_go(self) -> None:
+        """Note that the program goes on, and that another instance will write to it."""
+        self._let_go = True
+        self._process = None
+        self._give_up(tuple(self._writing))
+
+    async def _asked_late(self, offset: int, data: bytes, *, end: bool) -> int:
+        """Answer a call that came after the program's end, if an earlier one brought all of it."""
+        if self._counted is None or not self._open:
+            if self._was_written(offset + len(data), end=end):
+                return self._next
+            raise self._not_running()
+        upto = offset + len(data)
+        # Asks alone: a child of the program may still read what nobody should write any more.
+        count = await self._counted.put_input(0, b"", end=False)
+        if count < upto:
+            raise self._not_running()
+        if end:
+            try:
+                await self._counted.put_input(upto, b"", end=True)
+            except InputClosedError:
+                raise self._not_running() from None
+        return count
 
     def _was_written(self, upto: int, *, end: bool) -> bool:
         """Whether all that a repeated call brings was written by an earlier one."""
@@ -133,16 +143,11 @@ class ExecInput:
 
     async def _write(self, process: Process, offset: int, data: bytes, *, end: bool) -> int:
         async with self._turn:
+            if self._counted is not None:
+                self._next = await self._put(self._counted, offset, data, end=end)
+                return self._next
             if offset > self._next:
-                raise PositionOutOfRangeError(
-                    f"The next input has the offset {self._next}. Go on there.",
-                    metadata={
-                        "exec_id": self._exec_id,
-                        "field": "offset",
-                        "requested": str(offset),
-                        "actual": str(self._next),
-                    },
-                )
+                raise self._hole(offset, self._next)
             new = data[self._next - offset :]
             if self._ended_at is not None and not self._pty and new:
                 raise self._closed()
@@ -155,6 +160,26 @@ class ExecInput:
                 self._ended_at = self._next
             return self._next
 
+    async def _put(self, process: Process, offset: int, data: bytes, *, end: bool) -> int:
+        try:
+            count = await process.put_input(offset, data, end=end)
+        except InputClosedError:
+            raise (self._closed() if self._process is not None else self._not_running()) from None
+        if count < offset:
+            raise self._hole(offset, count)
+        return count
+
+    def _hole(self, offset: int, count: int) -> SandboxError:
+        return PositionOutOfRangeError(
+            f"The next input has the offset {count}. Go on there.",
+            metadata={
+                "exec_id": self._exec_id,
+                "field": "offset",
+                "requested": str(offset),
+                "actual": str(count),
+            },
+        )
+
     def _closed(self) -> SandboxError:
         return InputClosedError(
             f"The exec {self._exec_id!r} takes no more input. Start it with the stdin mode STREAM.",
@@ -162,6 +187,8 @@ class ExecInput:
         )
 
     def _not_running(self) -> SandboxError:
+        if self._let_go:
+            return DrainingError("This instance is shutting down, and the exec goes on. Repeat it.")
         return ExecNotRunningError(
             f"The exec {self._exec_id!r} has ended. Read its result with Attach.",
             metadata={"exec_id": self._exec_id},

@@ -20,7 +20,6 @@ from sandbox_service.domain.exec_errors import (
     ExecOnOtherInstanceError,
 )
 from sandbox_service.domain.execs import (
-    Cause,
     ExecSpec,
     ExecSummary,
     Exited,
@@ -28,14 +27,16 @@ from sandbox_service.domain.execs import (
     Position,
     Positioned,
     PtySize,
-    Retention,
     ShellCommand,
 )
+from sandbox_service.domain.identity import Caller
 from sandbox_service.domain.limits import Limits
-from sandbox_service.domain.policy import UNCHECKED, Verdict
-from sandbox_service.domain.ports import Catalogue, Clock, SandboxProvider
+from sandbox_service.domain.policy import Verdict
+from sandbox_service.domain.ports import Catalogue, Clock, Peers, SandboxProvider
 from sandbox_service.domain.processes import FoundExec
 from sandbox_service.domain.sandboxes import SandboxRecord
+from sandbox_service.operations.exec_admission import ExecAdmission
+from sandbox_service.operations.exec_drain import end_all
 from sandbox_service.operations.exec_elsewhere import ExecElsewhere
 from sandbox_service.operations.exec_record import Remembered
 from sandbox_service.operations.exec_registry import ExecRegistry, require_same
@@ -49,7 +50,6 @@ from sandbox_service.telemetry.metrics import Metrics
 
 _NOBODYS_PROGRAM = ExecSpec(program=ShellCommand(""))
 _BEGINNING = Position()
-_SHUT_DOWN = "This instance of the service was shut down, and the program with it."
 
 _log = structlog.get_logger(__name__)
 
@@ -63,6 +63,7 @@ class Execs:
         limits: How many may run, and how much output is kept.
         instance: Who this process is.
         policy: Asked about every program. None: nobody is.
+        peers: The other instances. None: they cannot be called.
     """
 
     def __init__(
@@ -74,15 +75,18 @@ class Execs:
         metrics: Metrics,
         instance: ThisInstance | None = None,
         policy: CodePolicy | None = None,
+        peers: Peers | None = None,
     ) -> None:
         self._provider = provider
         self._catalogue = catalogue
         self._clock = clock
-        self._policy = policy
         self._metrics = metrics
         self._registry = ExecRegistry(limits, metrics, Vigil(provider).watch)
+        self._admission = ExecAdmission(self._registry, catalogue, policy)
+        self._instance = instance or ThisInstance()
+        self._peers = peers
         self._starter = ExecStarter(
-            provider, self._registry, limits, clock, metrics, instance or ThisInstance()
+            provider, self._registry, limits, clock, metrics, self._instance
         )
         self._starting: dict[tuple[str, str], Starting] = {}
         self._draining = False
@@ -189,45 +193,41 @@ class Execs:
         return await starting.started()
 
     async def checked(self, tenant: str, spec: ExecSpec, what: str = "the program") -> ExecSpec:
-        """Return `spec` with what the code policy says of its program.
-
-        Args:
-            what: What to call the program in the error.
-
-        Raises:
-            PolicyDeniedError: It must not run.
-        """
-        if self._policy is None:
-            return replace(spec, verdict=UNCHECKED)
-        return await self._policy.checked(tenant, spec, what)
+        """See `ExecAdmission.checked`."""
+        return await self._admission.checked(tenant, spec, what)
 
     async def verdict(self, tenant: str, spec: ExecSpec) -> Verdict:
-        """Return what the code policy says of a program. A dry run: nothing is refused."""
-        return UNCHECKED if self._policy is None else await self._policy.verdict_on(tenant, spec)
+        """See `ExecAdmission.verdict`."""
+        return await self._admission.verdict(tenant, spec)
 
     def check(self, record: SandboxRecord, spec: ExecSpec) -> None:
-        """Refuse what `start` would refuse of a program without asking the sandbox.
+        """See `ExecAdmission.check`."""
+        self._admission.check(record, spec)
 
-        Raises:
-            LanguageNotSupportedError: The template does not run it.
-            ExecIdReusedError: That id was used in this sandbox.
-            TooManyExecsError: As many run as may run at once.
-        """
-        language_of(spec.program, record.template, self._catalogue)
-        self._registry.require_unused(record.sandbox_id, spec.exec_id)
-        self._registry.require_room(record.sandbox_id)
+    async def admitted(self, record: SandboxRecord, spec: ExecSpec) -> ExecSpec:
+        """See `ExecAdmission.admitted`."""
+        return await self._admission.admitted(record, spec)
 
     async def send_input(
-        self, record: SandboxRecord, exec_id: str, offset: int, data: bytes, *, end: bool
+        self,
+        caller: Caller,
+        record: SandboxRecord,
+        exec_id: str,
+        offset: int,
+        data: bytes,
+        *,
+        end: bool,
     ) -> int:
         """Write to a program's input; see `ExecInput.send`. Returns the next offset.
 
         Raises:
-            ExecOnOtherInstanceError: Another instance counts what it has been given.
+            ExecOnOtherInstanceError: The instance that counts what it has been
+                given does not answer.
         """
         exec_ = await self._acted_on(record, exec_id)
         if isinstance(exec_, ExecElsewhere):
-            raise exec_.no_input()
+            here = self._instance.address
+            return await exec_.send_input(self._peers, caller, here, offset, data, end=end)
         return await exec_.input.send(offset, data, end=end)
 
     async def signal(self, record: SandboxRecord, exec_id: str, name: str) -> bool:
@@ -290,22 +290,7 @@ class Execs:
         if self._starting:
             tasks = [it.task for it in self._starting.values()]
             await asyncio.wait(tasks, timeout=limit_s)
-        waits = []
-        for it in self._registry.all_running():
-            if it.durable:
-                it.let_go()
-                continue
-            if it.started.retention is Retention.ATTACHED:
-                it.stop(Cause.CANCELLED)
-            else:
-                it.stop(Cause.BACKEND, _SHUT_DOWN)
-            waits.append(asyncio.create_task(it.wait()))
-        if waits:
-            _, late = await asyncio.wait(waits, timeout=limit_s)
-            for task in late:
-                task.cancel()
-            if late:
-                _log.warning("execs.left_running", count=len(late))
+        await end_all(self._registry.all_running(), limit_s)
 
     def _starting_of(
         self, sandbox_id: str, exec_id: str, task: asyncio.Task[RunningExec]
@@ -320,19 +305,25 @@ class Execs:
     ) -> tuple[RunningExec, bool]:
         """Return the exec that a request asks for, and whether it had been started before."""
         sandbox_id, exec_id = record.sandbox_id, spec.exec_id
-        if not (exec_id and self._registry.was_used(sandbox_id, exec_id)):
+        known = exec_id and self._registry.was_used(sandbox_id, exec_id)
+        if spec.verdict is None and not known:
             # Before the look that counts: another call may take the id meanwhile.
             spec = await self.checked(record.tenant, spec)
         if exec_id and self._registry.was_used(sandbox_id, exec_id):
             first = self._registry.used_by(sandbox_id, exec_id)
             require_same(sandbox_id, exec_id, first, spec.request_digests)
-            return await self._found(record, exec_id), True
+            return self._repeated(await self._found(record, exec_id), spec), True
         try:
             return await self.start(record, spec), False
         except ExecIdReusedError:
             # The sandbox knows the id: another instance used it, or this one before a restart.
-            running = await self._found(record, exec_id, spec)
-            return running, True
+            return self._repeated(await self._found(record, exec_id, spec), spec), True
+
+    def _repeated(self, running: RunningExec, spec: ExecSpec) -> RunningExec:
+        """Return an exec that is asked for again, with all input that comes with the request."""
+        if running.durable:
+            running.input.begin(spec)
+        return running
 
     async def _acted_on(self, record: SandboxRecord, exec_id: str) -> RunningExec | ExecElsewhere:
         """Return an exec to act on, also one that cannot be read here."""

@@ -66,7 +66,6 @@ class RunningExec:
         start_time: When it started.
         end_time: When it ended, if that was before it was adopted.
         alive: Whether it ran when it was started or adopted.
-        taken_over: Whether another process of this service had started it.
         metrics: Where its end is counted.
         on_end: Told once how it ended.
         is_gone: Asks whether the sandbox is gone.
@@ -93,7 +92,6 @@ class RunningExec:
         start_time: datetime,
         end_time: datetime | None = None,
         alive: bool = True,
-        taken_over: bool = False,
         clock: Clock,
         metrics: Metrics,
         on_end: Callable[[RunningExec], None],
@@ -107,7 +105,7 @@ class RunningExec:
         self.spool = spool
         self.disconnect_time: datetime | None = None
         self.exited: Exited | None = None
-        self.input = ExecInput(process, effective.exec_id, spec, taken_over=taken_over)
+        self.input = ExecInput(process, effective.exec_id, spec)
         self.readers = Readers(
             journal,
             spec.reader_grace if spec.retention is Retention.ATTACHED else None,
@@ -139,8 +137,10 @@ class RunningExec:
         self._timer: asyncio.TimerHandle | None = None
         if alive:
             self._arm(effective.timeout - timedelta(seconds=result.ran_s))
+        self._over: asyncio.Future[Exited] = asyncio.get_running_loop().create_future()
         self._reading = asyncio.create_task(self._read(process))
         self._running = asyncio.create_task(self._run(process))
+        self._running.add_done_callback(self._settle)
 
     @property
     def exec_id(self) -> str:
@@ -234,22 +234,24 @@ class RunningExec:
     def let_go(self) -> None:
         """Stop following the program, which goes on; nothing is told of its end."""
         self.readers.dismiss()
+        self.input.let_go()
         self._running.cancel()
         self._reading.cancel()
 
     async def wait(self) -> Exited:
         """Wait until it has ended."""
         try:
-            await asyncio.shield(self._running)
+            return await asyncio.shield(self._over)
         except asyncio.CancelledError:
-            if self._running.cancelled():
+            if self._over.cancelled():
                 raise DrainingError(
                     "This instance is shutting down, and the exec goes on. Attach again."
                 ) from None
             raise
-        if self.exited is None:
-            raise RuntimeError("an exec ended without saying how")
-        return self.exited
+
+    async def closed(self) -> None:
+        """Wait until it has ended and let go of its program, or was let go."""
+        await asyncio.wait([self._running])
 
     def _abandoned(self) -> None:
         """End it, for nobody has read it for as long as it may live without."""
@@ -272,9 +274,24 @@ class RunningExec:
 
     async def _run(self, process: Process) -> None:
         try:
+            exited = await self._end(process)
+            if self._complete is not None:
+                exited = await self._complete(exited)
+            self.exited = exited
+            self._over.set_result(exited)
+            self._metrics.execs_ended.labels(exited.cause.value, exited.fault.value).inc()
+            self.journal.close()
+            self._on_end(self)
+        finally:
+            # Nobody who waits for the result waits for this.
+            await process.aclose()
+
+    async def _end(self, process: Process) -> Exited:
+        """Wait for the end of the program and of what ends it, and say how it ended."""
+        try:
             exited = await self._outcome(process)
             await self._stop.finished()
-            exited = replace(exited, survivors=self._stop.survivors)
+            return replace(exited, survivors=self._stop.survivors)
         finally:
             self._arm(None)
             if self._loss_timer is not None:
@@ -283,13 +300,16 @@ class RunningExec:
             self.readers.close()
             # It knows its program and environment, and this may be kept for long.
             self._process = None
-            await process.aclose()
-        if self._complete is not None:
-            exited = await self._complete(exited)
-        self.exited = exited
-        self._metrics.execs_ended.labels(exited.cause.value, exited.fault.value).inc()
-        self.journal.close()
-        self._on_end(self)
+
+    def _settle(self, running: asyncio.Task[None]) -> None:
+        """Tell who waits for an end that nothing will say any more."""
+        if self._over.done():
+            return
+        error = None if running.cancelled() else running.exception()
+        if error is None:
+            self._over.cancel()
+        else:
+            self._over.set_exception(error)
 
     async def _outcome(self, process: Process) -> Exited:
         try:

@@ -20,6 +20,8 @@ TENANT_HEADER: Final = "x-miosa-tenant-id"
 USER_HEADER: Final = "x-miosa-user-id"
 ROLE_HEADER: Final = "x-miosa-role"
 REQUEST_ID_HEADER: Final = "x-request-id"
+FORWARDED_HEADER: Final = "x-miosa-forwarded"
+"""Set by an instance that passes a call on to another one."""
 
 FLEET_ROLE: Final = "fleet"
 """The role that sees every tenant's sandboxes."""
@@ -34,6 +36,18 @@ def request_id(metadata: Mapping[str, str]) -> str:
     """Return the caller's correlation id, or a new one."""
     given = metadata.get(REQUEST_ID_HEADER, "")
     return given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+
+
+def forwarded(caller: Caller) -> Sequence[tuple[str, str]]:
+    """Return the metadata with which another instance is called for a caller."""
+    metadata = {
+        TENANT_HEADER: caller.tenant,
+        USER_HEADER: caller.user,
+        ROLE_HEADER: FLEET_ROLE if caller.fleet else "",
+        REQUEST_ID_HEADER: caller.request_id,
+        FORWARDED_HEADER: "1",
+    }
+    return [(name, value) for name, value in metadata.items() if value]
 
 
 class TrustedPeers:
@@ -79,6 +93,7 @@ class TrustedPeers:
             user=user,
             fleet=metadata.get(ROLE_HEADER) == FLEET_ROLE,
             request_id=request_id(metadata),
+            forwarded=FORWARDED_HEADER in metadata,
         )
 
     def _trusts(self, peer: str) -> bool:

@@ -96,7 +96,7 @@ async def test_it_is_found_with_what_its_starter_gave(box: Box):
 
     await until(lambda: _spooled(box, durable, len(b"up\n")))
     running = await _found(box, durable)
-    await process.write_stdin(b"\n")
+    await process.put_input(0, b"\n", end=False)
     await finished(process)
     ended = await _ended(box, durable)
 
@@ -204,7 +204,7 @@ async def test_another_instance_reads_it_from_the_beginning(box: Box, when: str)
     adopted = await box.provider.adopt(box.id, await _found(box, durable))
     reading = asyncio.create_task(finished(adopted))
     if when == "running":
-        await adopted.write_stdin(b"\n")
+        await adopted.put_input(0, b"\n", end=False)
     ran = await reading
 
     assert adopted.pid == process.pid
@@ -278,7 +278,7 @@ async def test_beyond_the_limit_a_gap_is_told_and_reading_goes_on_live(box: Box)
             break
         if event.stream is Stream.STDOUT:
             spooled += event.data
-    await adopted.write_stdin(b"\n")
+    await adopted.put_input(0, b"\n", end=False)
     later = b"".join([it.data async for it in events if getattr(it, "stream", 0) is Stream.STDOUT])
 
     assert gap == ProcessGap(Stream.STDOUT, spool_limit=True)
@@ -361,7 +361,7 @@ async def test_a_background_child_does_not_hold_back_an_adopted_end(box: Box):
     await first_output(process)
     await process.reconnect(Position(3, 0))
     reading = asyncio.create_task(finished(process))
-    await process.write_stdin(b"\n")
+    await process.put_input(0, b"\n", end=False)
     ran = await asyncio.wait_for(reading, 20)
     again = await box.provider.adopt(box.id, await _ended(box, durable))
     whole = await asyncio.wait_for(finished(again), 20)

@@ -13,7 +13,7 @@ import pytest_asyncio
 from e2b import AsyncSandbox
 from miosa.sandbox import v1 as pb
 
-from tests.support.calls import Box, Client, failure
+from tests.support.calls import Box, Client, failure, source
 from tests.support.local import backend
 from tests.support.plans import entry, plan
 from tests.support.reads import download, page, read
@@ -103,6 +103,39 @@ async def test_a_running_sandbox_just_runs_on(own):
     assert ran.outcome == ("EXIT", 0)
     assert after.sandbox.generation == before.sandbox.generation
     assert abs(after.sandbox.expire_time.seconds - before.sandbox.expire_time.seconds) <= 2
+
+
+REFUSED = {
+    "POLICY_DENIED": {"what": "rm -rf --no-preserve-root /"},
+    "LANGUAGE_NOT_SUPPORTED": {"what": source("no-such-language", "1")},
+    "EXEC_ID_REUSED": {"what": "echo another", "exec_id": "used"},
+    "INVALID_PATH": {"what": "true", "cwd": "a/../../.."},
+}
+
+
+@pytest.mark.parametrize("reason", REFUSED)
+async def test_what_is_refused_wakes_no_sandbox(own, sdk, reason):
+    """A sandbox that runs costs money."""
+    await own.run("echo one", exec_id="used", reader_grace={"seconds": 60})
+    await pause(own, sdk)
+
+    refused = await failure(own.run(**REFUSED[reason], auto_resume=True))
+    after = await AsyncSandbox.get_info(own.sandbox_id, **sdk)
+
+    assert refused.reason == reason
+    assert after.state.value == "paused"
+
+
+async def test_an_exec_that_is_repeated_is_read_along_after_the_resumption(own, sdk):
+    """The same request is no new one: there need be no room for it."""
+    first = await own.run("echo one", exec_id="same", reader_grace={"seconds": 60})
+    await pause(own, sdk)
+    again = await own.run(
+        "echo one", exec_id="same", reader_grace={"seconds": 60}, auto_resume=True
+    )
+
+    assert again.text == first.text == "one\n"
+    assert again.started.reused
 
 
 async def test_a_paused_sandbox_that_is_gone_is_told_as_ended(own, sdk):

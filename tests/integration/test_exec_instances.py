@@ -16,17 +16,14 @@ from tests.support.service import Service, served, state_folder
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-_ADDRESS = "10.1.2.3:50051"
-
 
 @pytest.fixture(scope="module")
 def instances() -> Iterator[tuple[Service, Service]]:
-    """Two services on one backend and store; the first says where it is."""
+    """Two services on one backend and store."""
     state = state_folder()
     with backend() as env:
         shared = {**env, "SANDBOX_STORE_URL": f"sqlite:///{state}/store.db"}
-        first = {**shared, "SANDBOX_ADVERTISED_ADDRESS": _ADDRESS}
-        with served(env=first) as one, served(env=shared) as two:
+        with served(env=shared) as one, served(env=shared) as two:
             yield one, two
     shutil.rmtree(state)
 
@@ -45,7 +42,7 @@ async def seen_by(instances: tuple[Service, Service]) -> AsyncIterator[tuple[Box
 
 
 def act(box: Box, method: str, exec_id: str, **fields: object):
-    """Call Signal, SendInput or ResizePty."""
+    """Call Signal or ResizePty."""
     request = getattr(pb, f"{method}Request")
     return box.client.call(method, request(sandbox_id=box.sandbox_id, exec_id=exec_id, **fields))
 
@@ -97,20 +94,6 @@ async def test_a_terminal_is_sized_from_another_instance(seen_by):
     plain.cancel()
 
     assert refused.seen == ("FAILED_PRECONDITION", "NOT_A_TERMINAL")
-
-
-async def test_input_is_taken_only_where_it_is_counted(seen_by):
-    """The error names the place."""
-    here, there = seen_by
-    call = here.exec("echo up; cat", stdin={"mode": pb.STDIN_MODE_STREAM}, exec_id="asks")
-    _, seen = await begun(call)
-    refused = await failure(act(there, "SendInput", "asks", data=b"x"))
-    await act(here, "SendInput", "asks", data=b"x", end_of_input=True)
-    ran = Ran(seen + await events(call))
-
-    assert refused.seen == ("FAILED_PRECONDITION", "EXEC_ON_OTHER_INSTANCE")
-    assert refused.metadata["instance"] == _ADDRESS
-    assert ran.stdout == b"up\nx"
 
 
 async def test_nothing_is_sent_to_what_never_was(seen_by):

@@ -16,7 +16,7 @@ _PROGRAMS = (
     *("mktemp", "mkfifo", "readlink", "realpath", "sha256sum", "base64", "tee", "timeout", "nohup"),
     *("setsid", "flock", "find", "xargs", "grep", "sed", "tar", "gzip", "sync", "df", "du", "kill"),
     *("hostname", "cmp", "comm", "join", "uniq", "split", "paste", "expr", "tac", "install"),
-    *("truncate", "nproc", "stdbuf", "getconf", "awk", "ps", "pgrep"),
+    *("truncate", "nproc", "stdbuf", "getconf", "awk", "perl", "ps", "pgrep"),
 )
 
 

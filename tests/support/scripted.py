@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
+from sandbox_service.domain.exec_errors import InputClosedError
 from sandbox_service.domain.execs import Position, ProcessUsage, PtySize, Stream
 from sandbox_service.domain.processes import (
     FoundExec,
@@ -47,7 +48,10 @@ class ScriptedProcess:
         kills: The grace of each kill.
         on_kill: What a kill does. Unless set, the program ends by SIGTERM.
         survivors: What a kill reports to be left.
+        counts_input: Whether it counts what it is given, as a durable program's sandbox does.
+        instance_address: Where its reader says to be.
         stdin: What was written to it.
+        stdin_ended, stdin_closed: Whether its end was sent; whether nobody reads it any more.
         signals: Every signal that was sent.
         sizes: Every size that its terminal was given.
         reconnects: The position of each attempt to make contact anew.
@@ -67,6 +71,9 @@ class ScriptedProcess:
         self.stdin = b""
         self.stdin_ended = False
         self.stdin_blocks: asyncio.Event | None = None
+        self.stdin_closed = False
+        self.counts_input = False
+        self.instance_address = ""
         self.signals: list[str] = []
         self.sizes: list[PtySize] = []
         self.reconnects: list[Position] = []
@@ -117,6 +124,17 @@ class ScriptedProcess:
 
     async def close_stdin(self) -> None:
         self.stdin_ended = True
+
+    async def put_input(self, offset: int, data: bytes, *, end: bool) -> int:
+        if self.stdin_blocks is not None:
+            await self.stdin_blocks.wait()
+        new = data[len(self.stdin) - offset :]
+        if offset <= len(self.stdin):
+            if (new and (self.stdin_ended or self.stdin_closed)) or (end and self.stdin_closed):
+                raise InputClosedError("Nobody reads it.")
+            self.stdin += new
+            self.stdin_ended |= end and offset + len(data) == len(self.stdin)
+        return len(self.stdin)
 
     async def signal(self, name: str) -> bool:
         self.signals.append(name)

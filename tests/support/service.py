@@ -21,7 +21,7 @@ from tests.support.processes import Watched, family
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 START_S = 30.0
-STOP_S = 20.0
+STOP_S = 45.0
 
 
 def state_folder() -> Path:

@@ -285,10 +285,12 @@ const (
 	// Example: `{"reason": "EXEC_NOT_RUNNING", "domain": "sandbox.miosa.dev",
 	// "metadata": {"sandbox_id": "sbx_4f1c", "exec_id": "build-1"}}`
 	ErrorReason_ERROR_REASON_EXEC_NOT_RUNNING ErrorReason = 32
-	// `FAILED_PRECONDITION`. Another instance of this service holds the exec's output
-	// in memory.
+	// `FAILED_PRECONDITION`. Another instance of this service holds the exec's output,
+	// and the count of its input, in memory; and a call of SendInput could not be
+	// passed on to it.
 	//
-	// The caller calls Attach at `instance`.
+	// The caller repeats the call at `instance`, an Exec as Attach. Without
+	// `instance`, nobody said where that is.
 	//
 	// Example: `{"reason": "EXEC_ON_OTHER_INSTANCE", "domain": "sandbox.miosa.dev",
 	// "metadata": {"exec_id": "build-1", "instance": "10.0.3.7:50051"}}`

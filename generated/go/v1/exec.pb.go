@@ -148,7 +148,9 @@ type ExecRequest struct {
 	ReconnectLimit *durationpb.Duration `protobuf:"bytes,19,opt,name=reconnect_limit,json=reconnectLimit,proto3" json:"reconnect_limit,omitempty"`
 	// Resumes the sandbox first if it is paused. Optional; a paused sandbox is
 	// refused when false. It then lives for what it had left when it was paused, and
-	// at least for the deployment's default lifetime.
+	// at least for the deployment's default lifetime. A request that is refused for
+	// its program or its `exec_id` resumes nothing. Not part of what makes two requests
+	// with one `exec_id` the same.
 	AutoResume    bool `protobuf:"varint,20,opt,name=auto_resume,json=autoResume,proto3" json:"auto_resume,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

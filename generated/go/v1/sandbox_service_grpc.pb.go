@@ -229,17 +229,25 @@ type SandboxServiceClient interface {
 	Attach(ctx context.Context, in *AttachRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[AttachResponse], error)
 	// Writes to a program's standard input or terminal, at any instance.
 	//
-	// Retry: always safe: what lies before `next_offset` is not written again. The
-	// answer comes when the program's input has taken the bytes; a program that does
-	// not read makes the call wait.
+	// What a DURABLE exec has been given is counted in its sandbox: it can be written
+	// to after any restart, and from several instances at once. What any other has
+	// been given is counted by the instance that runs it; another instance passes the
+	// call on.
+	//
+	// Retry: always safe, also at another instance: what lies before `next_offset` is
+	// not written again. The answer comes when the program's input has taken the
+	// bytes; a program that does not read makes the call wait.
 	//
 	// Reasons:
-	// * `SANDBOX_NOT_FOUND`, `SANDBOX_ENDED`, `EXEC_NOT_FOUND`: nothing to write to.
-	// * `SANDBOX_PAUSED`: resume it first.
-	// * `EXEC_NOT_RUNNING`: it has ended; read its result with Attach.
-	// * `EXEC_LOST`: a restart of this service lost it.
-	// * `INPUT_CLOSED`: start it with the stdin mode STREAM.
-	// * `POSITION_OUT_OF_RANGE`: go on at the offset in the metadata.
+	//   - `SANDBOX_NOT_FOUND`, `SANDBOX_ENDED`, `EXEC_NOT_FOUND`: nothing to write to.
+	//   - `SANDBOX_PAUSED`: resume it first.
+	//   - `EXEC_NOT_RUNNING`: it has ended; read its result with Attach.
+	//   - `EXEC_LOST`: a restart of this service lost it.
+	//   - `EXEC_ON_OTHER_INSTANCE`: the instance that runs it cannot be reached from
+	//     here; send it there.
+	//   - `INPUT_CLOSED`: start it with the stdin mode STREAM.
+	//   - `POSITION_OUT_OF_RANGE`: go on at the offset in the metadata.
+	//   - `DISK_FULL`: the sandbox has no room for the input of a DURABLE exec.
 	SendInput(ctx context.Context, in *SendInputRequest, opts ...grpc.CallOption) (*SendInputResponse, error)
 	// Sends a signal to the whole process group of an exec, at any instance.
 	//
@@ -949,17 +957,25 @@ type SandboxServiceServer interface {
 	Attach(*AttachRequest, grpc.ServerStreamingServer[AttachResponse]) error
 	// Writes to a program's standard input or terminal, at any instance.
 	//
-	// Retry: always safe: what lies before `next_offset` is not written again. The
-	// answer comes when the program's input has taken the bytes; a program that does
-	// not read makes the call wait.
+	// What a DURABLE exec has been given is counted in its sandbox: it can be written
+	// to after any restart, and from several instances at once. What any other has
+	// been given is counted by the instance that runs it; another instance passes the
+	// call on.
+	//
+	// Retry: always safe, also at another instance: what lies before `next_offset` is
+	// not written again. The answer comes when the program's input has taken the
+	// bytes; a program that does not read makes the call wait.
 	//
 	// Reasons:
-	// * `SANDBOX_NOT_FOUND`, `SANDBOX_ENDED`, `EXEC_NOT_FOUND`: nothing to write to.
-	// * `SANDBOX_PAUSED`: resume it first.
-	// * `EXEC_NOT_RUNNING`: it has ended; read its result with Attach.
-	// * `EXEC_LOST`: a restart of this service lost it.
-	// * `INPUT_CLOSED`: start it with the stdin mode STREAM.
-	// * `POSITION_OUT_OF_RANGE`: go on at the offset in the metadata.
+	//   - `SANDBOX_NOT_FOUND`, `SANDBOX_ENDED`, `EXEC_NOT_FOUND`: nothing to write to.
+	//   - `SANDBOX_PAUSED`: resume it first.
+	//   - `EXEC_NOT_RUNNING`: it has ended; read its result with Attach.
+	//   - `EXEC_LOST`: a restart of this service lost it.
+	//   - `EXEC_ON_OTHER_INSTANCE`: the instance that runs it cannot be reached from
+	//     here; send it there.
+	//   - `INPUT_CLOSED`: start it with the stdin mode STREAM.
+	//   - `POSITION_OUT_OF_RANGE`: go on at the offset in the metadata.
+	//   - `DISK_FULL`: the sandbox has no room for the input of a DURABLE exec.
 	SendInput(context.Context, *SendInputRequest) (*SendInputResponse, error)
 	// Sends a signal to the whole process group of an exec, at any instance.
 	//

@@ -51,20 +51,23 @@ class Tag:
         marker: Which all of its processes carry.
         exec_id: Of its exec.
         user: Who runs it.
+        instance_address: Where the instance that reads it is reached: host:port.
+            Unlike what is kept in the sandbox, no program can change it.
     """
 
     marker: str
     exec_id: str
     user: str
+    instance_address: str = ""
 
     @classmethod
     def of(cls, text: str | None) -> Tag:
         """Read it again. Parts that are missing are empty."""
-        marker, exec_id, user, *_ = [*(text or "").split(":"), "", "", ""]
-        return cls(marker, exec_id, user)
+        parts = (text or "").split(":", 3)
+        return cls(*parts, *[""] * (4 - len(parts)))
 
     def __str__(self) -> str:
-        return f"{self.marker}:{self.exec_id}:{self.user}"
+        return f"{self.marker}:{self.exec_id}:{self.user}:{self.instance_address}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from sandbox_service.domain.errors import BackendUnavailableError
 from sandbox_service.domain.exec_errors import InputClosedError, TooManyExecsError
 from sandbox_service.domain.execs import PtySize
 from sandbox_service.providers.e2b import envd
+from sandbox_service.providers.e2b.counted_input import put_input
 from sandbox_service.providers.e2b.killing import killer_of
 from sandbox_service.providers.e2b.sdk import Code, ConnectError
 
@@ -33,16 +34,28 @@ class E2BProcessHandle:
         marker: Which all of its processes carry.
         user: Who runs it.
         has_terminal: Whether it has one; else it has pipes.
+        spooled_as: The id of its exec, if that is spooled: then its input is counted.
+        instance_address: Where the instance that reads it is. Empty: not known.
     """
 
     def __init__(
-        self, connection: Connection, pid: int, marker: str, user: str, *, has_terminal: bool
+        self,
+        connection: Connection,
+        pid: int,
+        marker: str,
+        user: str,
+        *,
+        has_terminal: bool,
+        spooled_as: str = "",
+        instance_address: str = "",
     ) -> None:
         self._connection = connection
         self._pid = pid
         self._marker = marker
         self._user = user
         self._has_terminal = has_terminal
+        self._spooled_as = spooled_as
+        self._instance_address = instance_address
 
     @classmethod
     async def reach(cls, connection: Connection, exec_id: str) -> E2BProcessHandle | None:
@@ -51,7 +64,14 @@ class E2BProcessHandle:
         if found is None:
             return None
         tag = found.tag
-        return cls(connection, found.pid, tag.marker, tag.user, has_terminal=found.has_terminal)
+        return cls(
+            connection,
+            found.pid,
+            tag.marker,
+            tag.user,
+            has_terminal=found.has_terminal,
+            instance_address=tag.instance_address,
+        )
 
     @property
     def pid(self) -> int:
@@ -62,6 +82,22 @@ class E2BProcessHandle:
     def has_terminal(self) -> bool:
         """See `domain.processes.ProcessHandle`."""
         return self._has_terminal
+
+    @property
+    def instance_address(self) -> str:
+        """See `domain.processes.ProcessHandle`."""
+        return self._instance_address
+
+    @property
+    def counts_input(self) -> bool:
+        """See `domain.processes.Process`."""
+        return self._spooled_as != ""
+
+    async def put_input(self, offset: int, data: bytes, *, end: bool) -> int:
+        """See `domain.processes.Process`."""
+        return await put_input(
+            self._connection, self._spooled_as, self._user, offset, data, end=end
+        )
 
     async def write_stdin(self, data: bytes) -> None:
         """See `domain.processes.ProcessHandle`."""

@@ -6,8 +6,10 @@
 #   $4  its marker
 #   $5  what else is to be found again: a line
 #
-# Four files in a folder of the user's own: ID.exec (three lines: who and where
-# it is, the line of $5, who spools), ID.out and ID.err (the streams), ID.end.
+# Files in a folder of the user's own: ID.exec (three lines: who and where it is,
+# the line of $5, who spools), ID.out and ID.err (the streams), ID.end; for a
+# program with an input, ID.in (all of it) and ID.feed (who feeds it, and a
+# second line once it is whole).
 # Tells on standard output whether the program may run: "ok", "taken" (there is
 # an exec of that id) or "full" (nothing can be kept). Where output is spooled,
 # both streams tell from where on.
@@ -49,14 +51,40 @@ if ! printf '%s ' "$$" "$__sbx_now" "$__sbx_boot" "${EPOCHREALTIME/[^0-9]/}" "$3
   __sbx_refuse "$1" full
 fi 2>/dev/null
 set +C
+__sbx_heedless() {
+  trap '' HUP INT QUIT ILL TRAP ABRT BUS FPE USR1 SEGV USR2 PIPE ALRM TERM TSTP TTIN TTOU \
+    XCPU XFSZ VTALRM PROF IO PWR SYS
+}
+# Passes on what is appended to the file behind descriptor 3, whenever a byte on 9
+# says so, until the second line of $2 says that it is whole, or 9 is closed.
+__sbx_feed() {
+  local more=more
+  __sbx_heedless
+  exec 2>/dev/null
+  while [ -n "$more" ]; do
+    read -rN 1 -u 9 || more=
+    ! { read -r && read -r; } <"$2" || more=
+    cat <&3 || break
+  done
+  exec >&- 3<&-
+  # What was read needs no room; the length stays, for it is the count.
+  fallocate -p -o 0 -l "$(stat -c %s -- "$1")" "$1"
+}
+if [ "$3" != 0 ] && [ -p /proc/self/fd/0 ]; then
+  : >|"$__sbx_kept.in"
+  # Opened here: whoever looks for the feeder knows it by these from the beginning.
+  exec 3<"$__sbx_kept.in" 9<&0
+  exec < <(__sbx_feed "$__sbx_kept.in" "$__sbx_kept.feed")
+  printf '%s\n' "$!" >|"$__sbx_kept.feed"
+  exec 3<&- 9<&-
+fi
 printf '\036%s=ok\036' "$1"
 if [ "$3" != 0 ]; then
   printf '\036%s=ok\036' "$1" >&2
   # Whoever writes the spool outlives the program: it takes no signal but KILL,
   # and the killer knows it by its own mark.
   __sbx_spool() {
-    trap '' HUP INT QUIT ILL TRAP ABRT BUS FPE USR1 SEGV USR2 PIPE ALRM TERM TSTP TTIN TTOU \
-      XCPU XFSZ VTALRM PROF IO PWR SYS
+    __sbx_heedless
     export SANDBOX_EXEC_MARKER=spool:$SANDBOX_EXEC_MARKER
     ulimit -S -f "$2"
     exec tee -a -- "$1" 2>/dev/null

@@ -75,7 +75,8 @@ class E2BProcess(E2BProcessHandle):
         scanners: dict[Stream, TrailerScanner],
         exec_id: str = "",
     ) -> None:
-        super().__init__(connection, pid, marker, user, has_terminal=Stream.PTY in scanners)
+        terminal = Stream.PTY in scanners
+        super().__init__(connection, pid, marker, user, has_terminal=terminal, spooled_as=exec_id)
         self._scanners = scanners
         self._exec_id = exec_id
         self._found: FoundExec | None = None
@@ -103,7 +104,7 @@ class E2BProcess(E2BProcessHandle):
             stdin=spec.stdin,
             pty=spec.pty,
             backstop=spec.backstop,
-            tag=envd.Tag(spec.marker, spec.exec_id, spec.user),
+            tag=envd.Tag(spec.marker, spec.exec_id, spec.user, spec.instance_address),
         )
         try:
             pid = await envd.started_pid(events)

@@ -16,6 +16,6 @@ for name in $(ls -1t -- *.out); do
   [ "$count" -gt "$1" ] || [ "$total" -gt "$2" ] || continue
   [ "${stat[19]}" != "$start" ] || continue
   # The list of spools goes by the first of them.
-  rm -f -- "$id.err" "$id.out"
+  rm -f -- "$id.err" "$id.in" "$id.out"
   total=$((total - bytes))
 done 2>/dev/null

@@ -29,6 +29,10 @@ class ExecServicer:
         """Run a program. Leaving means what its retention says."""
         call.about(sandbox_id=request.sandbox_id, exec_id=request.exec_id)
         spec = execs.exec_spec(request)
+        if request.auto_resume:
+            # What is refused anyway wakes no sandbox.
+            known = await self._do.sandboxes.find(call.caller, request.sandbox_id)
+            spec = await self._do.execs.admitted(known, spec)
         using = self._do.sandboxes.using(
             call.caller, request.sandbox_id, auto_resume=request.auto_resume
         )
@@ -68,7 +72,12 @@ class ExecServicer:
         call.about(sandbox_id=request.sandbox_id, exec_id=request.exec_id)
         async with self._do.sandboxes.using(call.caller, request.sandbox_id) as record:
             next_offset = await self._do.execs.send_input(
-                record, request.exec_id, request.offset, request.data, end=request.end_of_input
+                call.caller,
+                record,
+                request.exec_id,
+                request.offset,
+                request.data,
+                end=request.end_of_input,
             )
         return exec_pb2.SendInputResponse(next_offset=next_offset)
 

@@ -12,7 +12,7 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 from miosa.sandbox import v1 as pb
 
-from sandbox_service.contract.errors import CODES, ERROR_DOMAIN, to_status
+from sandbox_service.contract.errors import CODES, ERROR_DOMAIN, from_status, to_status
 from sandbox_service.domain import errors
 from sandbox_service.domain.policy import Action, Finding, Verdict
 from sandbox_service.domain.setup import SetupFailure
@@ -122,6 +122,30 @@ def test_every_error_tells_its_reason_first(kind):
     assert (info.reason, info.domain) == (kind.reason, ERROR_DOMAIN)
     if not issubclass(kind, errors.SetupFailedError):
         assert dict(info.metadata) == {"sandbox_id": "box"}
+
+
+@pytest.mark.parametrize("kind", ERRORS, ids=lambda it: it.__name__)
+def test_an_error_that_another_instance_told_is_the_same_here(kind):
+    """So that it can be told on; but for those that are more than a message."""
+    error = _made(kind, sandbox_id="box")
+    told = from_status(to_status(error))
+
+    if issubclass(kind, errors.SetupFailedError | errors.PolicyDeniedError):
+        assert told is None
+    else:
+        assert type(told) is kind
+        assert (str(told), told.metadata) == (str(error), error.metadata)
+        assert told.retry_after == error.retry_after
+
+
+def test_what_is_not_this_services_error_is_none():
+    """Another program may answer at that address."""
+    foreign = to_status(_made(errors.InternalError))
+    info = error_details_pb2.ErrorInfo(reason="INTERNAL", domain="elsewhere.example")
+    foreign.details[0].Pack(info)
+
+    assert from_status(foreign) is None
+    assert from_status(status_pb2.Status(code=code_pb2.UNAVAILABLE)) is None
 
 
 @pytest.mark.parametrize("kind", ERRORS, ids=lambda it: it.__name__)

@@ -17,7 +17,9 @@ from sandbox_service.domain.execs import (
     ShellCommand,
     Stream,
 )
+from sandbox_service.domain.identity import Caller
 from sandbox_service.domain.limits import Limits
+from sandbox_service.domain.ports import Peers
 from sandbox_service.domain.sandboxes import SandboxRecord
 from sandbox_service.operations.exec_start import ThisInstance
 from sandbox_service.operations.execs import Execs
@@ -26,6 +28,7 @@ from sandbox_service.telemetry.metrics import Metrics
 from tests.support.scripted import ScriptedProvider, SetClock, running_record
 
 COMMAND = ShellCommand("the test's")
+CALLER = Caller("tenant")
 
 
 @dataclass
@@ -34,6 +37,7 @@ class Bench:
 
     limits: Limits = field(default_factory=Limits)
     instance: ThisInstance = field(default_factory=ThisInstance)
+    peers: Peers | None = None
 
     def __post_init__(self) -> None:
         self.clock = SetClock()
@@ -46,6 +50,7 @@ class Bench:
             self.clock,
             Metrics(self.registry),
             self.instance,
+            peers=self.peers,
         )
 
     def record(self, left: timedelta = timedelta(hours=1)) -> SandboxRecord:

@@ -1,4 +1,4 @@
-"""Execs that another instance reads: signalled and sized from here, but given no input."""
+"""Execs that another instance reads: signalled and sized from here, and given input there."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sandbox_service.domain.exec_errors import (
 from sandbox_service.domain.execs import PtySize
 from sandbox_service.domain.processes import FoundExec
 from tests.support.scripted import ScriptedProcess
-from tests.unit.operations.exec_bench import Bench
+from tests.unit.operations.exec_bench import CALLER, Bench
 
 
 def _kept(bench: Bench, **record: object) -> None:
@@ -59,11 +59,12 @@ async def test_its_terminal_is_sized(bench: Bench):
     assert bench.provider.reached["one"].sizes == [PtySize(100, 30)]
 
 
-async def test_it_is_given_no_input(bench: Bench):
+async def test_it_is_given_no_input_where_its_reader_is_not_known(bench: Bench):
     """How much it has been given is known only there: a retry could write bytes twice."""
-    with pytest.raises(ExecOnOtherInstanceError):
-        await bench.execs.send_input(bench.record(), "one", 0, b"x", end=False)
+    with pytest.raises(ExecOnOtherInstanceError) as caught:
+        await bench.execs.send_input(CALLER, bench.record(), "one", 0, b"x", end=False)
 
+    assert "instance" not in caught.value.metadata
     assert bench.provider.reached["one"].stdin == b""
 
 

@@ -14,10 +14,9 @@ from sandbox_service.domain.exec_errors import (
     PositionOutOfRangeError,
 )
 from sandbox_service.domain.execs import Cause, ExecSpec, Fault, PtySize, Stream
-from sandbox_service.domain.processes import FoundExec
 from tests.support.calls import until
 from tests.support.scripted import ScriptedProcess
-from tests.unit.operations.exec_bench import COMMAND, Bench
+from tests.unit.operations.exec_bench import CALLER, COMMAND, Bench
 
 
 class _Running:
@@ -28,7 +27,9 @@ class _Running:
         self.process = process
 
     async def send(self, offset: int, data: bytes = b"", *, end: bool = False) -> int:
-        return await self.bench.execs.send_input(self.bench.record(), "one", offset, data, end=end)
+        return await self.bench.execs.send_input(
+            CALLER, self.bench.record(), "one", offset, data, end=end
+        )
 
 
 async def _started(**fields: object) -> _Running:
@@ -239,26 +240,3 @@ async def test_what_is_no_terminal_cannot_be_resized():
 
     with pytest.raises(NotATerminalError):
         await it.bench.execs.resize(it.bench.record(), "one", PtySize(1, 1))
-
-
-async def test_input_of_which_nobody_knows_how_much_was_written_can_only_be_ended():
-    """After a restart of the service: a byte that is written twice would be worse than none."""
-    bench = Bench()
-    process = bench.provider.next
-    bench.provider.found["one"] = FoundExec(
-        exec_id="one",
-        record={"stdin_open": True},
-        instance="before",
-        spool_limit_bytes=1000,
-        pid=7,
-        start_time=bench.clock.now(),
-        alive=True,
-    )
-    it = _Running(bench, process)
-    for offset in (0, 3):
-        with pytest.raises(InputClosedError, match="restarted"):
-            await it.send(offset, b"abc")
-
-    assert await it.send(7, end=True) == 7
-    assert process.stdin == b""
-    assert process.stdin_ended
