@@ -6,7 +6,8 @@ one, for which they set `loop_scope="session"`.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -18,17 +19,34 @@ from tests.conformance.sandbox_backends import Box, backends, provider_on, wante
 from tests.conformance.stores import STORES
 
 
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def providers() -> AsyncIterator[Callable[[str], Awaitable[SandboxProvider]]]:
+    """What starts a provider on a backend when it is first asked for; it stays for the others."""
+    started: dict[str, SandboxProvider] = {}
+    async with AsyncExitStack() as stack:
+
+        async def on(name: str) -> SandboxProvider:
+            if name not in started:
+                started[name] = await stack.enter_async_context(provider_on(name))
+            return started[name]
+
+        yield on
+
+
 @pytest_asyncio.fixture(scope="session", loop_scope="session", params=backends())
-async def provider(request: pytest.FixtureRequest) -> AsyncIterator[SandboxProvider]:
+async def provider(
+    request: pytest.FixtureRequest, providers: Callable[[str], Awaitable[SandboxProvider]]
+) -> SandboxProvider:
     """A provider on one of the backends."""
-    async with provider_on(request.param) as it:
-        yield it
+    return await providers(request.param)
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def box(provider: SandboxProvider) -> Box:
+async def box(provider: SandboxProvider) -> AsyncIterator[Box]:
     """A sandbox that many tests share."""
-    return Box(provider, await provider.create(wanted()))
+    sandbox = await provider.create(wanted())
+    yield Box(provider, sandbox)
+    await provider.destroy(sandbox.sandbox_id)
 
 
 @pytest_asyncio.fixture(loop_scope="session")

@@ -89,7 +89,7 @@ def small_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def images_dir() -> Iterator[Path]:
     """Where root filesystems are unpacked, once for all tests."""
-    path = Path(tempfile.mkdtemp(prefix="images-test-", dir="/var/tmp"))
+    path = Path(tempfile.mkdtemp(prefix="images-test-"))
     path.chmod(0o711)
     yield path
     shutil.rmtree(path)
@@ -99,7 +99,7 @@ def images_dir() -> Iterator[Path]:
 def state_dir() -> Iterator[Path]:
     """A folder that other uids can pass, as root needs it."""
     # pytest's own temporary folders are closed to them.
-    path = Path(tempfile.mkdtemp(prefix="machine-test-", dir="/var/tmp"))
+    path = Path(tempfile.mkdtemp(prefix="machine-test-"))
     path.chmod(0o711)
     yield path
     shutil.rmtree(path)

@@ -73,6 +73,7 @@ class PackageRegistry:
         self.asked: list[tuple[str, str]] = []
         self._ports: dict[int, int] = {}
         self._wheel, self._tarball = wheel(), tarball()
+        self._serving: set[asyncio.Task[None]] = set()
 
     async def look_up(self, host: str) -> list[IPv4Address]:
         """Find it by whatever name."""
@@ -100,8 +101,22 @@ class PackageRegistry:
             for server in (plain, secure):
                 server.close()
                 await server.wait_closed()
+            # A client may have left before the last bytes were out.
+            for task in registry._serving:
+                task.cancel()
+            await asyncio.gather(*registry._serving, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
+        try:
+            await self._answer_on(reader, writer)
+        finally:
+            writer.transport.abort()
+
+    async def _answer_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, asyncio.IncompleteReadError, ssl.SSLError):
             head = (await reader.readuntil(b"\r\n\r\n")).decode()
             line, *fields = head.split("\r\n")

@@ -167,7 +167,7 @@ async def test_what_cannot_be_read_is_not_lost_in_silence(guest, archive, comman
     assert caught.value.errno == errno.EACCES
     assert f"home/user/{command[-1]}: Cannot open: Permission denied" in str(caught.value)
     assert await sh(guest, "echo alive") == "alive\n"
-    assert count_descriptors() == before
+    assert count_descriptors() <= before
 
 
 async def test_what_tar_says_is_told_in_part(guest, archive):
@@ -215,7 +215,7 @@ async def test_a_host_that_cannot_write_is_told_as_that(guest, archive, small_fi
 
     assert caught.value.errno == errno.EFBIG
     assert await sh(guest, "while pgrep tar; do :; done; echo alive") == "alive\n"
-    assert count_descriptors() == before
+    assert count_descriptors() <= before
 
 
 async def test_a_file_larger_than_one_may_be_inside_can_be_packed(state_dir, archive):
@@ -248,7 +248,7 @@ async def test_time_runs_out(machine, guest, archive):
 
     assert caught.value.errno == errno.ETIMEDOUT
     assert await sh(other, "echo alive; pgrep tar || true") == "alive\n"
-    assert count_descriptors() == before
+    assert count_descriptors() <= before
 
 
 async def test_nonsense_is_no_archive(guest, archive):
@@ -268,7 +268,7 @@ async def test_a_cancelled_pack_leaves_nothing_behind(guest, archive):
     with pytest.raises(asyncio.CancelledError):
         await packing
 
-    assert count_descriptors() == before
+    assert count_descriptors() <= before
     await sh(guest, "while pgrep tar >/dev/null; do :; done")
 
 

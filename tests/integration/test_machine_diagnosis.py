@@ -25,7 +25,7 @@ async def test_a_machine_that_cannot_isolate_does_not_start(state_dir, program):
     assert program in caught.value.cause
     assert caught.value.fix
     assert names_in(state_dir) == [".lock"]
-    assert count_descriptors() == before
+    assert count_descriptors() <= before
 
 
 async def test_a_diagnosis_names_every_part_and_proves_the_whole(state_dir):

@@ -64,7 +64,7 @@ async def test_a_killed_sandbox_leaves_nothing(machine, state_dir):
             await guest.spawn(SpawnSpec(argv=("true",)))
         process.close()
 
-    assert count_descriptors() == before
+    assert count_descriptors() <= before
     assert left_of_sandboxes(state_dir) == []
 
 

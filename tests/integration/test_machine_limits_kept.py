@@ -18,6 +18,7 @@ from sandbox_service.e2b_local.machine import (
     SpawnSpec,
 )
 from sandbox_service.e2b_local.machine.cgroups import find_control_groups
+from sandbox_service.e2b_local.machine.limits import oom
 from sandbox_service.e2b_local.machine.process_tree import measure_tree
 from tests.integration.machine_bench import (
     count_descriptors,
@@ -78,8 +79,10 @@ async def test_a_memory_hog_is_killed_and_everybody_is_told(machine):
     assert await sh(other, "echo fine") == "fine\n"
 
 
-async def test_the_one_that_was_killed_is_named(machine):
+async def test_the_one_that_was_killed_is_named(machine, monkeypatch):
     """Its caller sees a signal, and asks whose that was."""
+    # A busy machine may tell late of its end, and then it would be counted without a name.
+    monkeypatch.setattr(oom, "_GRACE_SECONDS", 60)
     guest = await machine.boot("one", limited(memory_bytes=96 * MIB))
     kills = []
     guest.on_oom = kills.append
@@ -222,19 +225,25 @@ async def test_nothing_is_left_of_limits(state_dir, limits):
         guest = await machine.boot(f"one{number}", limited(memory_bytes=96 * MIB))
         await run(guest, "/bin/true")
         await guest.kill()
-    assert count_descriptors() == idle
+    assert count_descriptors() <= idle
     assert [child for group in own for child in group.iterdir() if child.is_dir()] == []
     await machine.close()
 
     assert _groups() == groups
-    assert count_descriptors() == before
+    assert count_descriptors() <= before
     assert not exists(state_dir / "machine-*")
 
 
 def _groups() -> set[Path]:
     """The groups of this process' machines."""
-    mine = f"sandbox-service-{os.getpid()}-*"
-    return set(Path("/sys/fs/cgroup").rglob(mine)) if exists("/sys/fs/cgroup") else set()
+    mine = f"sandbox-service-{os.getpid()}-"
+    # Others' go while this looks, which a walk does not mind.
+    return {
+        Path(above, name)
+        for above, names, _ in os.walk("/sys/fs/cgroup")
+        for name in names
+        if name.startswith(mine)
+    }
 
 
 async def test_limits_can_be_switched_off(state_dir):

@@ -83,7 +83,7 @@ async def test_a_port_that_is_taken_is_refused_and_nothing_leaks(guest):
         with pytest.raises(GuestOSError) as caught:
             await guest.listen(PORT)
         assert caught.value.errno == errno.EADDRINUSE
-        assert count_descriptors() == before
+        assert count_descriptors() <= before
     with await guest.listen(PORT):
         pass
 

@@ -164,7 +164,7 @@ async def test_what_cannot_start_is_refused_with_a_kind(guest, spec, kind):
         await guest.spawn(SpawnSpec(**spec))
 
     assert caught.value.kind == kind
-    assert count_descriptors() == before
+    assert count_descriptors() <= before
 
 
 async def test_an_argument_may_be_as_long_as_the_kernel_allows(guest):

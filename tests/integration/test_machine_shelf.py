@@ -91,7 +91,7 @@ async def test_a_sandbox_can_be_shelved_again_and_again(machine, state_dir):
         await sh(guest, f"touch /tmp/{number}")
 
     assert await sh(guest, "ls -m /tmp") == "0, 1, 2, 3, 4, 5\n"
-    assert count_descriptors() == before
+    assert count_descriptors() <= before
     await guest.kill()
     assert folders(state_dir) == set()
 

@@ -242,7 +242,7 @@ async def test_a_frozen_fork_bomb_can_be_killed(state_dir):
     with pytest.raises(GuestLostError):
         await guest.thaw()
     assert not guest.frozen
-    assert count_descriptors() == descriptors
+    assert count_descriptors() <= descriptors
     await machine.close()
 
 

@@ -163,7 +163,7 @@ async def test_nothing_is_left_of_them(state_dir, wait):
     if wait:
         await ready(machine, 2)
     else:
-        await until(lambda: next(state_dir.glob("machine-*/sandboxes/*"), None))
+        await until(lambda: children() - others)
     pids = [pid for child in children() - others for pid in family(child)]
     assert pids
     await machine.close()

@@ -29,7 +29,7 @@ def refusal(*arguments, env=None):
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=15,
+        timeout=100,  # Only so that none hangs: a busy machine may take its time.
         check=False,
     )
     return done.returncode, " ".join((done.stdout + done.stderr).split())

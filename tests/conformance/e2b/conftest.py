@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import httpx
@@ -20,10 +21,27 @@ from tests.conformance.e2b.wire import Box, Wire
 _LIFETIME_S = 1800
 
 
+@pytest.fixture(scope="session")
+def endpoints() -> Iterator[Callable[[str], Endpoint]]:
+    """What starts an E2B of a mode when it is first asked for; it stays for the others."""
+    started: dict[str, Endpoint] = {}
+    with ExitStack() as stack:
+
+        def of(mode: str) -> Endpoint:
+            if mode not in started:
+                started[mode] = stack.enter_context(endpoint_of(mode))
+            return started[mode]
+
+        yield of
+
+
 @pytest.fixture(scope="session", params=modes())
-def endpoint(request: pytest.FixtureRequest) -> Iterator[Endpoint]:
+def endpoint(
+    request: pytest.FixtureRequest, endpoints: Callable[[str], Endpoint]
+) -> Iterator[Endpoint]:
     """An E2B. The SDK learns whom to trust from the environment alone."""
-    with endpoint_of(request.param) as it, pytest.MonkeyPatch.context() as patch:
+    it = endpoints(request.param)
+    with pytest.MonkeyPatch.context() as patch:
         if it.ca_bundle is not None:
             patch.setitem(os.environ, "SSL_CERT_FILE", str(it.ca_bundle))
         yield it
