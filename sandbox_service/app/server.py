@@ -26,7 +26,7 @@ from sandbox_service.app.wiring import Wired, wire
 from sandbox_service.domain.errors import SandboxError
 from sandbox_service.domain.limits import MESSAGE_BYTES_MAX
 from sandbox_service.http.endpoint import HttpEndpoint, application
-from sandbox_service.operations.exec_recovery import recover_all
+from sandbox_service.operations.execs.recovery import recover_all
 from sandbox_service.operations.sandboxes import DEPLOYMENT
 from sandbox_service.providers.catalogue import CatalogueError, YamlCatalogue
 from sandbox_service.rpc.call import Calls

@@ -22,8 +22,8 @@ from sandbox_service.domain.files import SyncReceipt
 from sandbox_service.domain.ports import BackendInfo, Catalogue, SandboxProvider, Store
 from sandbox_service.operations.capabilities import Capabilities
 from sandbox_service.operations.create import Create
-from sandbox_service.operations.exec_start import ThisInstance
-from sandbox_service.operations.execs import Execs
+from sandbox_service.operations.execs.execs import Execs
+from sandbox_service.operations.execs.start import ThisInstance
 from sandbox_service.operations.file_reads import FileReads
 from sandbox_service.operations.file_sync import FileSync, Plans
 from sandbox_service.operations.lifecycle import Lifecycle

@@ -41,7 +41,7 @@ from sandbox_service.domain.sandboxes import (
     SandboxRecord,
     SandboxState,
 )
-from sandbox_service.operations.execs import Execs
+from sandbox_service.operations.execs.execs import Execs
 from sandbox_service.operations.planning import Plan, Planner
 from sandbox_service.operations.sandboxes import DEPLOYMENT, KEY, TENANT, Sandboxes
 from sandbox_service.operations.setup import (

@@ -15,7 +15,7 @@ from sandbox_service.domain.identity import Caller
 from sandbox_service.domain.limits import Limits
 from sandbox_service.domain.ports import Clock, SandboxProvider
 from sandbox_service.domain.sandboxes import EndCause, SandboxRecord, SandboxState
-from sandbox_service.operations.execs import Execs
+from sandbox_service.operations.execs.execs import Execs
 from sandbox_service.operations.sandboxes import Sandboxes
 
 

@@ -28,7 +28,7 @@ from sandbox_service.domain.policy import UNCHECKED, Verdict
 from sandbox_service.domain.ports import SandboxProvider
 from sandbox_service.domain.sandboxes import PortSeen, PreviewState, SandboxRecord
 from sandbox_service.operations.commands import run_command
-from sandbox_service.operations.execs import Execs
+from sandbox_service.operations.execs.execs import Execs
 from sandbox_service.operations.previews import Previews
 
 _TAIL_BYTES: Final = 2048

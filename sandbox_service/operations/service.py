@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from sandbox_service.operations.capabilities import Capabilities
 from sandbox_service.operations.create import Create
-from sandbox_service.operations.execs import Execs
+from sandbox_service.operations.execs.execs import Execs
 from sandbox_service.operations.file_reads import FileReads
 from sandbox_service.operations.file_sync import FileSync, Plans
 from sandbox_service.operations.lifecycle import Lifecycle

@@ -17,7 +17,7 @@ from sandbox_service.domain.ports import SandboxProvider
 from sandbox_service.domain.sandboxes import InitialFile, SandboxRecord, SetupResult, SetupStep
 from sandbox_service.domain.setup import SetupFailure
 from sandbox_service.operations.commands import run_command
-from sandbox_service.operations.execs import Execs
+from sandbox_service.operations.execs.execs import Execs
 
 _WRITES_AT_ONCE: Final = 8
 

@@ -21,7 +21,7 @@ from sandbox_service.domain.sandboxes import (
     SandboxRecord,
     SandboxState,
 )
-from sandbox_service.operations.execs import Execs
+from sandbox_service.operations.execs.execs import Execs
 from sandbox_service.operations.previews import Previews
 from sandbox_service.operations.sandboxes import Sandboxes
 

@@ -15,7 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sandbox_service.e2b_local.machine import BootSpec, Machine, MachineConfig, seccomp
+from sandbox_service.e2b_local.machine import BootSpec, Machine, MachineConfig
+from sandbox_service.e2b_local.machine.tiers import seccomp
 from tests.bench.peers import obey
 
 _READ_BYTES = 256 * 1024

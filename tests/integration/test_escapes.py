@@ -26,8 +26,8 @@ import pytest
 from sandbox_service.e2b_local.config import Template
 from sandbox_service.e2b_local.images import take_images
 from sandbox_service.e2b_local.machine import BootSpec, Guest, GuestOSError, Machine, SpawnSpec
-from sandbox_service.e2b_local.machine.seccomp import ARCHITECTURES
-from sandbox_service.e2b_local.machine.tiers import tiers_to_try
+from sandbox_service.e2b_local.machine.tiers.seccomp import ARCHITECTURES
+from sandbox_service.e2b_local.machine.tiers.tier import tiers_to_try
 from tests.integration.machine_bench import read_line, run, sh
 
 PROGRAMS = Path(__file__).parent / "programs"

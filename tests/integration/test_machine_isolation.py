@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sandbox_service.e2b_local.machine.tiers import HOST_UID, OWN_USER
+from sandbox_service.e2b_local.machine.tiers.tier import HOST_UID, OWN_USER
 from tests.integration.machine_bench import run, sh
 
 

@@ -20,10 +20,10 @@ from sandbox_service.e2b_local.machine import (
     MachineConfig,
     PtySize,
     SpawnSpec,
-    bubblewrap,
     diagnose,
 )
-from sandbox_service.e2b_local.machine.tiers import tiers_to_try
+from sandbox_service.e2b_local.machine.tiers import bubblewrap
+from sandbox_service.e2b_local.machine.tiers.tier import tiers_to_try
 from tests.integration.machine_bench import finish, names_in, run, sh
 from tests.support.processes import Watched, family
 

@@ -21,7 +21,7 @@ from sandbox_service.e2b_local.machine import (
     SpawnSpec,
     diagnose,
 )
-from sandbox_service.e2b_local.machine.unsafe.keeper import landlock_version
+from sandbox_service.e2b_local.machine.tiers.unsafe.keeper import landlock_version
 from tests.integration.local_backend import LocalBackend
 from tests.integration.machine_bench import finish, run, sh, until
 from tests.integration.test_machine_tiers import read_status, start_server

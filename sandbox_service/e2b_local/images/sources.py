@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from sandbox_service.e2b_local.machine.tree import Tree
+    from sandbox_service.e2b_local.machine.roots.tree import Tree
 
 _NANOSECONDS: Final = 10**9
 _LATEST_SECONDS: Final = 2.0**32

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Final
 from sandbox_service.e2b_local.errors import ConfigError
 from sandbox_service.e2b_local.images.sources import SourceError, copy_folder, unpack_tar
 from sandbox_service.e2b_local.machine.model import Image
-from sandbox_service.e2b_local.machine.rootfs import fit_out
-from sandbox_service.e2b_local.machine.staging import remove_tree
-from sandbox_service.e2b_local.machine.tree import PathRefusedError, Tree
+from sandbox_service.e2b_local.machine.roots.rootfs import fit_out
+from sandbox_service.e2b_local.machine.roots.staging import remove_tree
+from sandbox_service.e2b_local.machine.roots.tree import PathRefusedError, Tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -11,14 +11,14 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from sandbox_service.e2b_local.machine import bubblewrap, seccomp
 from sandbox_service.e2b_local.machine.machine import Machine
 from sandbox_service.e2b_local.machine.model import (
     Finding,
     IsolationUnavailableError,
     MachineConfig,
 )
-from sandbox_service.e2b_local.machine.staging import InstanceFolder
+from sandbox_service.e2b_local.machine.roots.staging import InstanceFolder
+from sandbox_service.e2b_local.machine.tiers import bubblewrap, seccomp
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

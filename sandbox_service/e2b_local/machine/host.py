@@ -7,8 +7,8 @@ import platform
 import resource
 import sys
 
-from sandbox_service.e2b_local.machine import seccomp
 from sandbox_service.e2b_local.machine.model import IsolationUnavailableError
+from sandbox_service.e2b_local.machine.tiers import seccomp
 
 
 def raise_open_files_limit() -> tuple[int, int]:

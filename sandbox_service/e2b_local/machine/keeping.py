@@ -14,17 +14,18 @@ import errno
 import os
 from typing import TYPE_CHECKING
 
-from sandbox_service.e2b_local.machine import archives, layers
+from sandbox_service.e2b_local.machine import archives
 from sandbox_service.e2b_local.machine.archives import ROOTS, TMP
 from sandbox_service.e2b_local.machine.model import GuestOSError
-from sandbox_service.e2b_local.machine.places import SAVED
+from sandbox_service.e2b_local.machine.roots import layers
+from sandbox_service.e2b_local.machine.roots.places import SAVED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from sandbox_service.e2b_local.machine.guest import Guest
     from sandbox_service.e2b_local.machine.model import MachineConfig
-    from sandbox_service.e2b_local.machine.places import Place
+    from sandbox_service.e2b_local.machine.roots.places import Place
 
 
 def memory_roots(config: MachineConfig) -> tuple[str, ...]:

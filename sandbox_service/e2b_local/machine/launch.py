@@ -17,8 +17,8 @@ from sandbox_service.e2b_local.machine.model import BootFailedError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from sandbox_service.e2b_local.machine.entry import Entry
     from sandbox_service.e2b_local.machine.limits import Confinement
+    from sandbox_service.e2b_local.machine.tiers.entry import Entry
 
 _COMPLAINT_LIMIT_BYTES: Final = 4096
 _SOCKET_BUFFER_BYTES: Final = 1024 * 1024

@@ -11,8 +11,7 @@ import uuid
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from sandbox_service.e2b_local.machine import bubblewrap, keeping
-from sandbox_service.e2b_local.machine.advice import explain
+from sandbox_service.e2b_local.machine import keeping
 from sandbox_service.e2b_local.machine.guest import Guest
 from sandbox_service.e2b_local.machine.host import check_platform, raise_open_files_limit
 from sandbox_service.e2b_local.machine.launch import launch
@@ -24,24 +23,26 @@ from sandbox_service.e2b_local.machine.model import (
     GuestOSError,
     MachineConfig,
 )
-from sandbox_service.e2b_local.machine.places import Place
-from sandbox_service.e2b_local.machine.probing import find_best
-from sandbox_service.e2b_local.machine.roots import Roots
-from sandbox_service.e2b_local.machine.staging import (
+from sandbox_service.e2b_local.machine.roots.places import Place
+from sandbox_service.e2b_local.machine.roots.roots import Roots
+from sandbox_service.e2b_local.machine.roots.staging import (
     InstanceFolder,
     choose_interpreter,
     link_python,
 )
-from sandbox_service.e2b_local.machine.tiers import tiers_to_try
-from sandbox_service.e2b_local.machine.uids import UidPool, claim_for_images
-from sandbox_service.e2b_local.machine.unsafe.arguments import stage as stage_keeper
+from sandbox_service.e2b_local.machine.tiers import bubblewrap
+from sandbox_service.e2b_local.machine.tiers.advice import explain
+from sandbox_service.e2b_local.machine.tiers.probing import find_best
+from sandbox_service.e2b_local.machine.tiers.tier import tiers_to_try
+from sandbox_service.e2b_local.machine.tiers.uids import UidPool, claim_for_images
+from sandbox_service.e2b_local.machine.tiers.unsafe.arguments import stage as stage_keeper
 from sandbox_service.e2b_local.machine.warm import WarmSet
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable, Mapping, Sequence
 
     from sandbox_service.e2b_local.machine.model import Image, Strength
-    from sandbox_service.e2b_local.machine.tiers import Tier
+    from sandbox_service.e2b_local.machine.tiers.tier import Tier
 
 
 class Machine:

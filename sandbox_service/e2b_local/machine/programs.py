@@ -10,7 +10,6 @@ import stat
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from sandbox_service.e2b_local.machine.bubblewrap import SHIMS_PATH
 from sandbox_service.e2b_local.machine.channel import Answer, ProtocolError
 from sandbox_service.e2b_local.machine.model import (
     HOME,
@@ -20,6 +19,7 @@ from sandbox_service.e2b_local.machine.model import (
     SpawnRefusedError,
     SpawnSpec,
 )
+from sandbox_service.e2b_local.machine.tiers.bubblewrap import SHIMS_PATH
 
 if TYPE_CHECKING:
     from sandbox_service.e2b_local.machine.channel import Channel

@@ -8,7 +8,7 @@ from contextlib import aclosing
 from miosa.sandbox.v1 import exec_pb2, policy_pb2
 
 from sandbox_service.contract import execs, policy, times
-from sandbox_service.operations.exec_list import exec_page
+from sandbox_service.operations.execs.listing import exec_page
 from sandbox_service.operations.service import Operations
 from sandbox_service.rpc.call import Call
 

@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 
 from sandbox_service.e2b_local.machine import BootSpec, MachineConfig
-from sandbox_service.e2b_local.machine.bubblewrap import (
+from sandbox_service.e2b_local.machine.limits import AgentLimits
+from sandbox_service.e2b_local.machine.model import WRITABLE
+from sandbox_service.e2b_local.machine.tiers.bubblewrap import (
     Interpreter,
     build_arguments,
     find_candidates,
     look_at_host,
 )
-from sandbox_service.e2b_local.machine.limits import AgentLimits
-from sandbox_service.e2b_local.machine.model import WRITABLE
-from sandbox_service.e2b_local.machine.tiers import OWN_USER
+from sandbox_service.e2b_local.machine.tiers.tier import OWN_USER
 
 LIMITS = AgentLimits("{}", {"/sys/fs/cgroup/memory": Path("/groups/one")})
 

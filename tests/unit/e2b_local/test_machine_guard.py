@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sandbox_service.e2b_local.machine.guard import Guard
+from sandbox_service.e2b_local.machine.tiers.guard import Guard
 
 DESCRIPTORS = Path("/proc/self/fd")
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from sandbox_service.e2b_local.machine import layers
 from sandbox_service.e2b_local.machine.model import Image
-from sandbox_service.e2b_local.machine.rootfs import LAYER, make_folders
+from sandbox_service.e2b_local.machine.roots import layers
+from sandbox_service.e2b_local.machine.roots.rootfs import LAYER, make_folders
 
 IMAGE = Image(Path("/images/1/root"), None)
 OPAQUE = "user.overlay.opaque"

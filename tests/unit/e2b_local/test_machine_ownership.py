@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from sandbox_service.e2b_local.machine import ownership, seccomp
+from sandbox_service.e2b_local.machine.roots import ownership
+from sandbox_service.e2b_local.machine.tiers import seccomp
 
 DONE_NOTHING = seccomp.fail_with(0)
 GETPID = {"x86_64": 39, "aarch64": 172}

@@ -11,13 +11,9 @@ from pathlib import Path
 import pytest
 
 from sandbox_service.e2b_local.machine import BootSpec, Image, MachineConfig
-from sandbox_service.e2b_local.machine.bubblewrap import BOOT_ID, Interpreter, look_at_host
-from sandbox_service.e2b_local.machine.bubblewrap import (
-    build_arguments as build_arguments_of_host,
-)
 from sandbox_service.e2b_local.machine.limits import AgentLimits
 from sandbox_service.e2b_local.machine.model import WRITABLE
-from sandbox_service.e2b_local.machine.rootfs import (
+from sandbox_service.e2b_local.machine.roots.rootfs import (
     LAYER,
     Outfit,
     build_arguments,
@@ -27,9 +23,13 @@ from sandbox_service.e2b_local.machine.rootfs import (
     make_folders,
     remove,
 )
-from sandbox_service.e2b_local.machine.runtime import Runtime
-from sandbox_service.e2b_local.machine.tiers import OWN_USER
-from sandbox_service.e2b_local.machine.tree import PathRefusedError
+from sandbox_service.e2b_local.machine.roots.runtime import Runtime
+from sandbox_service.e2b_local.machine.roots.tree import PathRefusedError
+from sandbox_service.e2b_local.machine.tiers.bubblewrap import BOOT_ID, Interpreter, look_at_host
+from sandbox_service.e2b_local.machine.tiers.bubblewrap import (
+    build_arguments as build_arguments_of_host,
+)
+from sandbox_service.e2b_local.machine.tiers.tier import OWN_USER
 
 IMAGE = Image(Path("/state/images/1/root"), None)
 OUTFIT = Outfit(

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from sandbox_service.e2b_local.machine import IsolationUnavailableError, runtime
-from sandbox_service.e2b_local.machine.bubblewrap import OWN_PATH
+from sandbox_service.e2b_local.machine import IsolationUnavailableError
+from sandbox_service.e2b_local.machine.roots import runtime
+from sandbox_service.e2b_local.machine.tiers.bubblewrap import OWN_PATH
 
-AGENT = Path(runtime.__file__).parent / "agent"
+AGENT = Path(runtime.__file__).parents[1] / "agent"
 PYTHON = Path(sys.executable).resolve()
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sandbox_service.e2b_local.machine import seccomp
+from sandbox_service.e2b_local.machine.tiers import seccomp
 
 X86_64 = seccomp.ARCHITECTURES["x86_64"]
 AARCH64 = seccomp.ARCHITECTURES["aarch64"]

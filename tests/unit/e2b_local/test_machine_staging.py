@@ -10,15 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from sandbox_service.e2b_local.machine import IsolationUnavailableError, advice
-from sandbox_service.e2b_local.machine.bubblewrap import Interpreter
-from sandbox_service.e2b_local.machine.staging import (
+from sandbox_service.e2b_local.machine import IsolationUnavailableError
+from sandbox_service.e2b_local.machine.roots.staging import (
     InstanceFolder,
     choose_interpreter,
     is_passable,
     link_python,
     remove_tree,
 )
+from sandbox_service.e2b_local.machine.tiers import advice
+from sandbox_service.e2b_local.machine.tiers.bubblewrap import Interpreter
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root has sandboxes of other users")
 
@@ -46,7 +47,7 @@ def test_what_a_dead_machine_left_is_removed(base):
     """Nobody else will ever remove it."""
     script = (
         "import os, sys; from pathlib import Path\n"
-        "from sandbox_service.e2b_local.machine.staging import InstanceFolder\n"
+        "from sandbox_service.e2b_local.machine.roots.staging import InstanceFolder\n"
         "os.geteuid = lambda: 1000\n"
         "print(InstanceFolder.create(Path(sys.argv[1])).path)\n"
     )
@@ -153,7 +154,7 @@ def test_an_interpreter_outside_usr_brings_its_folder(tmp_path):
 
 def test_python_works_where_the_system_has_none(monkeypatch, tmp_path):
     """People type `python` and `python3`, whatever the distribution calls it."""
-    monkeypatch.setattr("sandbox_service.e2b_local.machine.staging._SYSTEM_PROGRAMS", ())
+    monkeypatch.setattr("sandbox_service.e2b_local.machine.roots.staging._SYSTEM_PROGRAMS", ())
     link_python(tmp_path, Interpreter("/somewhere/bin/python3.12"))
 
     links = {path.name: str(path.readlink()) for path in tmp_path.iterdir()}

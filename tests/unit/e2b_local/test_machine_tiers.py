@@ -17,18 +17,18 @@ from sandbox_service.e2b_local.machine import (
     IsolationUnavailableError,
     MachineConfig,
 )
-from sandbox_service.e2b_local.machine.bubblewrap import (
+from sandbox_service.e2b_local.machine.limits import AgentLimits
+from sandbox_service.e2b_local.machine.tiers.bubblewrap import (
     Candidate,
     Interpreter,
     build_arguments,
     look_at_host,
     namespaces,
 )
-from sandbox_service.e2b_local.machine.entry import Entry
-from sandbox_service.e2b_local.machine.limits import AgentLimits
-from sandbox_service.e2b_local.machine.plain_user import PlainUser, PlainUsers
-from sandbox_service.e2b_local.machine.probing import find_best
-from sandbox_service.e2b_local.machine.tiers import (
+from sandbox_service.e2b_local.machine.tiers.entry import Entry
+from sandbox_service.e2b_local.machine.tiers.plain_user import PlainUser, PlainUsers
+from sandbox_service.e2b_local.machine.tiers.probing import find_best
+from sandbox_service.e2b_local.machine.tiers.tier import (
     GIVEN_USERNS,
     HOST_UID,
     NO_USERNS,

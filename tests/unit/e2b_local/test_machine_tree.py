@@ -8,7 +8,7 @@ import stat
 
 import pytest
 
-from sandbox_service.e2b_local.machine.tree import PathRefusedError, Tree, split
+from sandbox_service.e2b_local.machine.roots.tree import PathRefusedError, Tree, split
 
 WHEN = 1_600_000_000_000_000_000
 

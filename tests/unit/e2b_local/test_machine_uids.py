@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from sandbox_service.e2b_local.machine import BootFailedError, IsolationUnavailableError, uids
-from sandbox_service.e2b_local.machine.uids import (
+from sandbox_service.e2b_local.machine import BootFailedError, IsolationUnavailableError
+from sandbox_service.e2b_local.machine.tiers import uids
+from sandbox_service.e2b_local.machine.tiers.uids import (
     UidPool,
     claim_for_images,
     find_blocks,

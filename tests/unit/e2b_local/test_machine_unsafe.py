@@ -6,10 +6,11 @@ import struct
 
 import pytest
 
-from sandbox_service.e2b_local.machine import IsolationUnavailableError, seccomp
+from sandbox_service.e2b_local.machine import IsolationUnavailableError
 from sandbox_service.e2b_local.machine.channel import Answer
-from sandbox_service.e2b_local.machine.unsafe.arguments import check_landlock
-from sandbox_service.e2b_local.machine.unsafe.paths import PathMap
+from sandbox_service.e2b_local.machine.tiers import seccomp
+from sandbox_service.e2b_local.machine.tiers.unsafe.arguments import check_landlock
+from sandbox_service.e2b_local.machine.tiers.unsafe.paths import PathMap
 
 PATHS = PathMap({"/home/user": "/state/one/home", "/root": "/state/one/root", "/tmp": "/state/tmp"})
 

@@ -21,8 +21,8 @@ from sandbox_service.domain.identity import Caller
 from sandbox_service.domain.limits import Limits
 from sandbox_service.domain.ports import Peers
 from sandbox_service.domain.sandboxes import SandboxRecord
-from sandbox_service.operations.exec_start import ThisInstance
-from sandbox_service.operations.execs import Execs
+from sandbox_service.operations.execs.execs import Execs
+from sandbox_service.operations.execs.start import ThisInstance
 from sandbox_service.providers.catalogue import YamlCatalogue
 from sandbox_service.telemetry.metrics import Metrics
 from tests.support.scripted import ScriptedProvider, SetClock, running_record

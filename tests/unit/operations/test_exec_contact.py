@@ -24,7 +24,9 @@ from sandbox_service.domain.execs import (
     Started,
     Stream,
 )
-from sandbox_service.operations import exec_stop, reconnecting, running_exec
+from sandbox_service.operations.execs import reconnecting
+from sandbox_service.operations.execs import running as running_exec
+from sandbox_service.operations.execs import stop as exec_stop
 from tests.support.calls import until
 from tests.unit.operations.exec_bench import COMMAND, Bench
 

@@ -24,8 +24,8 @@ from sandbox_service.domain.execs import (
     Stream,
 )
 from sandbox_service.domain.processes import FoundExec, ProcessEnd
-from sandbox_service.operations.exec_recovery import recover_all
-from sandbox_service.operations.exec_start import ThisInstance
+from sandbox_service.operations.execs.recovery import recover_all
+from sandbox_service.operations.execs.start import ThisInstance
 from tests.support.calls import until
 from tests.unit.operations.exec_bench import COMMAND, Bench, Ran
 

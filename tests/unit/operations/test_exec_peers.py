@@ -14,7 +14,7 @@ from sandbox_service.domain.exec_errors import (
 )
 from sandbox_service.domain.identity import Caller
 from sandbox_service.domain.processes import FoundExec
-from sandbox_service.operations.exec_start import ThisInstance
+from sandbox_service.operations.execs.start import ThisInstance
 from tests.support.scripted import ScriptedProcess
 from tests.unit.operations.exec_bench import CALLER, Bench
 

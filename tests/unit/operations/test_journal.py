@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from sandbox_service.domain.execs import Gap, Output, Stream
 from sandbox_service.domain.limits import OUTPUT_FRAME_BYTES
-from sandbox_service.operations import journal_reader as module
-from sandbox_service.operations.journal import Journal
-from sandbox_service.operations.journal_budget import JournalBudget
-from sandbox_service.operations.journal_reader import JournalReader
+from sandbox_service.operations.execs import journal_reader as module
+from sandbox_service.operations.execs.journal import Journal
+from sandbox_service.operations.execs.journal_budget import JournalBudget
+from sandbox_service.operations.execs.journal_reader import JournalReader
 
 _LARGEST = 12
 _STREAMS = (Stream.STDOUT, Stream.STDERR)

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from sandbox_service.domain.exec_errors import PositionOutOfRangeError
 from sandbox_service.domain.execs import Gap, GapCause, Output, Position, Stream
-from sandbox_service.operations import journal as journal_module
-from sandbox_service.operations import journal_reader
-from sandbox_service.operations.journal import Journal
-from sandbox_service.operations.journal_budget import FLOOR_BYTES, JournalBudget
-from sandbox_service.operations.journal_reader import JournalReader
+from sandbox_service.operations.execs import journal as journal_module
+from sandbox_service.operations.execs import journal_reader
+from sandbox_service.operations.execs.journal import Journal
+from sandbox_service.operations.execs.journal_budget import FLOOR_BYTES, JournalBudget
+from sandbox_service.operations.execs.journal_reader import JournalReader
 
 OUT, ERR = Stream.STDOUT, Stream.STDERR
 

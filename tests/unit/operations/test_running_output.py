@@ -15,7 +15,7 @@ from sandbox_service.domain.execs import (
     Stream,
 )
 from sandbox_service.domain.limits import Limits
-from sandbox_service.operations import exec_stop
+from sandbox_service.operations.execs import stop as exec_stop
 from tests.support.calls import until
 from tests.unit.operations.exec_bench import COMMAND, Bench
 

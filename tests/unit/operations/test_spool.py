@@ -18,7 +18,7 @@ from sandbox_service.domain.execs import (
     Stream,
 )
 from sandbox_service.domain.limits import Limits
-from sandbox_service.operations import spool
+from sandbox_service.operations.execs import spool
 from tests.support.calls import until
 from tests.unit.operations.exec_bench import COMMAND, Bench, Ran
 

@@ -9,7 +9,8 @@ import pytest
 
 from sandbox_service.domain.errors import BackendUnavailableError
 from sandbox_service.domain.execs import Cause, ExecSpec, Exited
-from sandbox_service.operations import running_exec, vigil
+from sandbox_service.operations.execs import running as running_exec
+from sandbox_service.operations.execs import vigil
 from tests.support.calls import until
 from tests.unit.operations.exec_bench import COMMAND, Bench
 

@@ -1,0 +1,1 @@
+"""What separates a sandbox from this machine: ways that may work, and the best that does."""

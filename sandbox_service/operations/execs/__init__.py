@@ -1,0 +1,1 @@
+"""Execs: started, journaled, followed by many readers, found again, and ended for a known cause."""
