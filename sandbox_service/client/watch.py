@@ -69,8 +69,10 @@ async def keep_synced(
                 if watcher.follow(synced.tree):
                     # Something may have changed before anybody listened.
                     continue
+            # Not `wait_for`: before Python 3.12 it may swallow a Ctrl-C.
             with suppress(TimeoutError):
-                await asyncio.wait_for(watcher.changed(), pause)
+                async with asyncio.timeout(pause):
+                    await watcher.changed()
 
 
 class Watcher:
@@ -144,7 +146,8 @@ class Watcher:
         deadline = asyncio.get_running_loop().time() + _UNREST_S_MAX
         while asyncio.get_running_loop().time() < deadline:
             try:
-                await asyncio.wait_for(self._readable(), _QUIET_S)
+                async with asyncio.timeout(_QUIET_S):
+                    await self._readable()
             except TimeoutError:
                 return
             self._noticed()

@@ -315,7 +315,8 @@ async def _stays(exchange: Exchange, seconds: float) -> bool:
     gone = asyncio.Event()
     exchange.when_closed(gone.set)
     try:
-        await asyncio.wait_for(gone.wait(), seconds)
+        async with asyncio.timeout(seconds):
+            await gone.wait()
     except TimeoutError:
         return True
     return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -53,10 +54,10 @@ class Reaper:
         if next_end is not None:
             wait = min(wait, max(0.01, next_end - self._store.now()))
         self._changed.clear()
-        try:
-            await asyncio.wait_for(self._changed.wait(), wait)
-        except TimeoutError:
-            return
+        # Not `wait_for`: before Python 3.12 it may swallow the cancel that ends this.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(wait):
+                await self._changed.wait()
 
     async def _end_one(self, sandbox_id: str) -> None:
         try:

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from sandbox_service.client import watch
 from sandbox_service.client.ignores import Ignores
 from sandbox_service.client.tree import walk
 from sandbox_service.client.watch import Watcher
@@ -104,3 +105,24 @@ async def test_a_link_that_names_another_folder_is_noticed(folder, tmp_path_fact
         watcher.follow(walk(above / "current", Ignores()))
         async with noticed(watcher):
             (above / "next").rename(above / "current")
+
+
+@pytest.mark.parametrize("steps", range(8))
+async def test_a_cancel_ends_it_whenever_it_comes(folder, watcher, monkeypatch, steps):
+    """Also in the very moment in which another change is noticed."""
+    monkeypatch.setattr(watch, "_QUIET_S", 3600.0)
+    monkeypatch.setattr(watch, "_UNREST_S_MAX", 3600.0)
+    changes = [asyncio.Event() for _ in range(3)]
+    asked = iter(changes)
+    monkeypatch.setattr(watcher, "_readable", lambda: next(asked).wait())
+    (folder / "src/a").write_text("2")
+    waiting = asyncio.create_task(watcher.changed())
+    for _ in range(8):
+        await asyncio.sleep(0)
+    changes[0].set()
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.wait([waiting], timeout=5)
+
+    assert waiting.cancelled()
