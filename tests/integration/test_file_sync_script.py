@@ -282,6 +282,16 @@ async def test_every_byte_and_odd_sizes_and_names_arrive(home: Home) -> None:
     assert abs(home.root.stat().st_mtime - time.time()) < 60
 
 
+async def test_files_without_times_are_newer_with_each_sync(home: Home) -> None:
+    """Also within a second: a server that reloads looks at nothing else."""
+    times = []
+    for content in (b"1", b"2", b"3"):
+        await home.send_parts([SyncFile(path="a", size=1, mode=0o644), SyncData(content)])
+        times.append((home.root / "a").stat().st_mtime_ns)
+
+    assert times[0] < times[1] < times[2]
+
+
 async def test_modes_never_carry_setuid_and_times_are_exact(home: Home) -> None:
     """A setuid bit is dropped from what is sent, and from what was there."""
     moment = datetime(2024, 2, 29, 12, 30, 15, 123456, tzinfo=UTC)

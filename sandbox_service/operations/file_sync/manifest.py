@@ -71,7 +71,7 @@ class Manifest:
         self._entry_count = 0
         self._longest_bytes = 0
         self.longest_path = ""
-        self.mtime_ns = int(time.time()) * 1_000_000_000
+        self.mtime_ns = time.time_ns()
         self.content_bytes = 0
 
     @property
