@@ -9,7 +9,7 @@ from typing import Final
 
 from tests.bench.report import Goal, Row, in_turns, ratios
 from tests.bench.sizes import Sizes
-from tests.bench.stack import CannedStack
+from tests.bench.stack import CannedStack, StackError
 
 _KILL_LIMIT_S: Final = 10.0
 _AT_ONCE: Final = 50
@@ -82,8 +82,9 @@ def kill_sent(stack: CannedStack, sizes: Sizes) -> list[Row]:
         stack.service.do("holder")
         left = stack.service.do("leave")
         until = time.monotonic() + _KILL_LIMIT_S
-        while (at := stack.last_kill()) < left and time.monotonic() < until:
-            pass
+        while (at := stack.last_kill()) < left:
+            if time.monotonic() > until:
+                raise StackError("The service sent no kill for a call that was cancelled.")
         walls.append((at - left) * 1e3)
     return [
         Row(

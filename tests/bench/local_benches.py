@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Final
 
-from tests.bench.benches import MIB, in_turns
-from tests.bench.report import Goal, Row, ratios
+from tests.bench.report import Goal, Row, in_turns, ratios
+from tests.bench.sizes import MIB
 from tests.bench.stack import LocalStack
 
 MB: Final = 1000 * 1000

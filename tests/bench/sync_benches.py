@@ -14,8 +14,8 @@ import shutil
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from tests.bench.benches import Sizes, in_turns
-from tests.bench.report import Goal, Row, ratios
+from tests.bench.report import Goal, Row, in_turns, ratios
+from tests.bench.sizes import Sizes
 from tests.bench.stack import Stack
 
 _PLANNED: Final = 10
