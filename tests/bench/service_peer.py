@@ -21,7 +21,8 @@ from tests.bench.crowd import METADATA as _METADATA
 from tests.bench.crowd import Crowd, walls
 from tests.bench.peers import obey
 
-_CHUNK = 256 * 1024
+_TOGETHER_BYTES = 256 * 1024
+"""Small files travel together, as the client of the project sends them."""
 
 
 class ServicePeer:
@@ -130,17 +131,20 @@ class ServicePeer:
         content = loads.small_files(count, seed)
 
         async def parts() -> AsyncIterator[pb.SyncFilesRequest]:
-            yield pb.SyncFilesRequest(
-                header=pb.SyncFilesHeader(
-                    sandbox_id=self._sandbox_id, root=f"/home/user/ours-{seed}"
-                )
+            header = pb.SyncFilesHeader(
+                sandbox_id=self._sandbox_id, root=f"/home/user/ours-{seed}"
             )
+            yield pb.SyncFilesRequest(header=header)
+            together, size = pb.SyncEntries(), 0
             for path, data in content.items():
                 digest = hashlib.sha256(data).digest()
-                header = pb.SyncFileHeader(path=path, size=len(data), sha256=digest)
-                yield pb.SyncFilesRequest(file=header)
-                for start in range(0, len(data), _CHUNK):
-                    yield pb.SyncFilesRequest(data=data[start : start + _CHUNK])
+                file = pb.SyncFileHeader(path=path, size=len(data), sha256=digest)
+                together.entries.append(pb.SyncEntry(file=file, data=data))
+                size += len(data)
+                if size >= _TOGETHER_BYTES:
+                    yield pb.SyncFilesRequest(entries=together)
+                    together, size = pb.SyncEntries(), 0
+            yield pb.SyncFilesRequest(entries=together)
 
         began = time.perf_counter()
         answer = await self._stub.SyncFiles(parts(), metadata=_METADATA)
