@@ -131,9 +131,7 @@ class ServicePeer:
         content = loads.small_files(count, seed)
 
         async def parts() -> AsyncIterator[pb.SyncFilesRequest]:
-            header = pb.SyncFilesHeader(
-                sandbox_id=self._sandbox_id, root=f"/home/user/ours-{seed}"
-            )
+            header = pb.SyncFilesHeader(sandbox_id=self._sandbox_id, root=f"/home/user/ours-{seed}")
             yield pb.SyncFilesRequest(header=header)
             together, size = pb.SyncEntries(), 0
             for path, data in content.items():

@@ -18,7 +18,7 @@ from google.protobuf.duration_pb2 import Duration
 from miosa.sandbox import v1 as pb
 from miosa.sandbox.v1 import sandbox_service_pb2_grpc
 
-from sandbox_service.client.hashes import HashCache, hash_files
+from sandbox_service.client.hashes import SETTLED_NS, HashCache, hash_files
 from sandbox_service.client.ignores import Ignores
 from sandbox_service.client.plan import compare
 from sandbox_service.client.sync import FolderSync
@@ -46,12 +46,16 @@ class SyncPeer:
         self._sandbox_id = ""
 
     async def tree(self, name: str, count: int) -> dict[str, int]:
-        """Make a tree of small files; how many there are, and their bytes."""
+        """Make a tree of small files, and wait until it counts as settled, as trees mostly are.
+
+        Hashes of files that were just written are not kept. How many there are, and their bytes.
+        """
         files = {f"package_{it % _FOLDERS}/module_{it}.py": _content(0, it) for it in range(count)}
         for path, content in files.items():
             file = self._folder / name / path
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(content)
+        await asyncio.sleep(1.1 * SETTLED_NS / 1e9)
         return {"files": count, "size": sum(map(len, files.values()))}
 
     async def packages(self, name: str) -> dict[str, int]:

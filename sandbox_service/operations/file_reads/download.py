@@ -30,7 +30,7 @@ from sandbox_service.operations.file_reads.tar_entries import (
     point_in_time,
 )
 from sandbox_service.operations.file_sync.excludes import Excludes
-from sandbox_service.operations.file_sync.script import escaped
+from sandbox_service.operations.file_sync.script import expressions
 
 _BATCH_FILES_MAX: Final = 256
 _HASH_DIGITS: Final = 64
@@ -46,9 +46,7 @@ async def download_tree(
     provider: SandboxProvider, sandbox_id: str, query: TreeQuery
 ) -> AsyncGenerator[TreePart, None]:
     """Yield a tree; see `FileReads.download`."""
-    excludes = Excludes(query.excludes, "excludes")
-    anything, folders = escaped(excludes.anything), escaped(excludes.folders)
-    arguments = (query.root, str(len(anything)), *anything, *folders)
+    arguments = (query.root, *expressions(Excludes(query.excludes, "excludes")))
     async with running(provider, sandbox_id, "download.sh", arguments, query.user) as output:
         if await output.word() != b"=root":
             raise _unreadable()

@@ -92,9 +92,7 @@ send() { # path; fails when it is not there any more
 unset TAR_OPTIONS
 enter "$1"
 find_root "$real"
-printf -v anything %b "${@:3:$2}"
-printf -v folders %b "${@:3+$2}"
-exclude "$anything" "$folders"
+exclude_escaped "${@:2}"
 printf '=root\0%s\0' "$root"
 batch=() files=() path_bytes=0 bytes=0 skipped=0 ended=
 while IFS= read -r -d '' entry; do

@@ -58,7 +58,7 @@ class Manifest:
 
     def __init__(self, limits: Limits, excludes: Excludes) -> None:
         self._limits = limits
-        self._excludes = excludes
+        self.excludes = excludes
         self._records: list[bytes] = []
         self._unchanged: list[bytes] = []
         self._unchanged_but_mode: list[bytes] = []
@@ -163,7 +163,7 @@ class Manifest:
             InvalidPathError: Its path is not one below the root.
         """
         check_path(delete.path, "delete.path")
-        if self._excludes.match(delete.path, folder=True):
+        if self.excludes.match(delete.path, folder=True):
             raise InvalidRequestError.of("delete.path", f"{delete.path!r} is excluded")
         if delete.path in self._deletes:
             raise InvalidRequestError.of("delete.path", f"{delete.path!r} is there twice")
@@ -216,8 +216,6 @@ class Manifest:
         yield "without-mode", _paths(self._without_mode)
         yield "paths", _paths(self._entries.keys() | self._folders)
         yield "deletes", _paths(self._deletes)
-        yield "exclude", self._excludes.anything
-        yield "exclude-dirs", self._excludes.folders
 
     def _begin_file(self, file: SyncFile) -> int:
         """Check what is said of a file. Returns its mode."""
@@ -232,7 +230,7 @@ class Manifest:
     def _add(self, path: str, field: str, *, folder: bool = False) -> None:
         """Check a path that is new, and note the folders that it lies in."""
         check_path(path, field)
-        if self._excludes.match(path, folder=folder):
+        if self.excludes.match(path, folder=folder):
             raise InvalidRequestError.of(field, f"{path!r} is excluded")
         if path in self._entries or path in self._sent_folders:
             raise InvalidRequestError.of(field, f"{path!r} is there twice")

@@ -21,9 +21,7 @@ find_root "$1"
 mkdir -p -- "$c"
 if [[ -n $exists ]]; then
   [[ -r . ]] || fail denied "$root"
-  printf -v anything %b "${@:5:$4}"
-  printf -v folders %b "${@:5+$4}"
-  exclude "$anything" "$folders"
+  exclude_escaped "${@:4}"
   inode=$(stat -c '%d.%i' .)
   survey "$c/now" "$inode"
 else

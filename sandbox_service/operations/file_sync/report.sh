@@ -28,12 +28,16 @@ relist() {
   fi
 }
 
-# The same where little was written and all else is as it was: from the records alone.
+# The same where little is to be written and all else stays as it is: from the records alone, so
+# that it can be done while that is written. Leaves it in a file, with the digest last.
 relist_little() {
-  printf '=changes\0'
-  perl -e "$rewrite" "$c/now.rec" "$c/write.rec" "$c/then.rec"
-  printf '=deleted\0'
-  digest_of digest "$c/then.rec"
+  local digest
+  {
+    printf '=changes\0'
+    perl -e "$rewrite" "$c/now.rec" "$c/write.rec" "$c/then.rec"
+    digest_of digest "$c/then.rec"
+    printf '=deleted\0%s\0' "$digest"
+  } >"$c/little"
 }
 
 # Replaces records by others of the same paths, and tells which paths were added and modified.
@@ -84,7 +88,7 @@ listens() { # port
 }
 
 report() {
-  local digest others=() user='\u' port=unknown
+  local digest little others=() user='\u' port=unknown
   listed=$c/now.all
   printf '%s\0' "$note"
   case $after in
@@ -92,7 +96,13 @@ report() {
       relist
       mapfile -d '' -t others <"$c/then.others"
       ;;
-    with) relist_little ;;
+    with)
+      wait "$rewriting"
+      rewriting=
+      mapfile -d '' -t little <"$c/little"
+      printf '%s\0' "${little[@]::${#little[@]}-1}"
+      digest=${little[-1]}
+      ;;
     now)
       digest_of digest "$c/now.rec"
       printf '=changes\0=deleted\0'

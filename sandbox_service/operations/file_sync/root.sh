@@ -66,6 +66,14 @@ exclude() {
   prune+=(\))
 }
 
+# Likewise, from arguments that `printf %b` reads: exclude_escaped COUNT ANYTHING... FOLDERS...
+exclude_escaped() {
+  local anything folders
+  printf -v anything %b "${@:2:$1}"
+  printf -v folders %b "${@:2+$1}"
+  exclude "$anything" "$folders"
+}
+
 # Lists the current folder, with the hashes that the last sync or plan of it left in the state.
 survey() { # OUT inode
   local known=() cutoff

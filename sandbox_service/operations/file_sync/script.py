@@ -107,6 +107,7 @@ def apply_argv(
     longest_path: str,
     asked: Asked,
     port: int,
+    excludes: Excludes,
     *,
     may_change: bool,
 ) -> tuple[str, ...]:
@@ -119,6 +120,7 @@ def apply_argv(
         longest_path: Of the paths that are written.
         asked: What its receipt is kept by.
         port: The preview's.
+        excludes: What is left out.
         may_change: False: it is refused if it would change anything.
     """
     expected = header.if_root_digest.hex() if header.if_root_digest is not None else ""
@@ -140,6 +142,7 @@ def apply_argv(
         asked.digest,
         f"{asked.content_bytes} {round(asked.uploading.total_seconds() * 1e6)}",
         str(port),
+        *expressions(excludes),
     )
 
 
@@ -151,7 +154,6 @@ def plan_argv(header: PlanHeader, name: str, excludes: Excludes) -> tuple[str, .
         name: Unique to this plan, and a file name.
         excludes: What is left out.
     """
-    anything, folders = escaped(excludes.anything), escaped(excludes.folders)
     return (
         "/bin/bash",
         "-c",
@@ -160,9 +162,7 @@ def plan_argv(header: PlanHeader, name: str, excludes: Excludes) -> tuple[str, .
         header.root,
         header.verify.value,
         name,
-        str(len(anything)),
-        *anything,
-        *folders,
+        *expressions(excludes),
     )
 
 
@@ -349,7 +349,13 @@ def _of_record(record: str) -> str:
     return path.partition("//")[0] if found else ""
 
 
-def escaped(expression: bytes) -> list[str]:
+def expressions(excludes: Excludes) -> tuple[str, ...]:
+    """Return arguments for the scripts' `exclude_escaped`."""
+    anything, folders = _escaped(excludes.anything), _escaped(excludes.folders)
+    return (str(len(anything)), *anything, *folders)
+
+
+def _escaped(expression: bytes) -> list[str]:
     """Return bytes as arguments, which are UTF-8 and limited, for bash's `printf %b`."""
     return [
         "".join(

@@ -213,6 +213,7 @@ class FileSync:
                         manifest.longest_path,
                         asked,
                         record.preview.port,
+                        manifest.excludes,
                         may_change=refusal is None,
                     ),
                     user=header.user,

@@ -12,6 +12,8 @@
 #   $8 the longest of its paths    $9 change, or keep: fail rather than change anything
 #   $10 the name that its receipt is kept by, or nothing   $11 a digest of what it asks for
 #   $12 a note that is kept with the receipt   $13 the preview's port
+#   $14 how many arguments from $15 on are the expression of all that is excluded; the others are
+#   that of folders. Both as `printf %b` reads them.
 #
 # Writes NUL-terminated records to stdout: the note; `=changes` and what was written
 # (`./path` was added, TAB `./path` modified); `=deleted` and the paths that are
@@ -23,7 +25,9 @@ archive=$home/$1 mode=$3 verify=$4 expected=$5 id=$6 size=$7 longest=$8 may=$9
 receipt=${10} asked=${11} note=${12} preview=${13}
 # How many files are so few that a loop over them takes less than programs that take them all.
 few=256
-stage= stages= inode= listed=
+# How large an archive is unpacked so fast that the root may be looked at meanwhile.
+small=33554432
+stage= stages= inode= listed= surveying= rewriting=
 leftovers=()
 
 # Removes what was staged. In the home that happens after the answer, in a process group of its own,
@@ -31,21 +35,25 @@ leftovers=()
 # that is about to vanish.
 cleanup() {
   cd /
-  set -- bash -c "$tidy" bash "$state" "$listed" "$state/index.$inode" \
-    "$receipts" "$archive" "${leftovers[@]}" ${stage:+"$stage"}
+  # What writes to the staging would keep it from being removed.
+  wait ${surveying:+"$surveying"} ${rewriting:+"$rewriting"} || :
   if [[ -n $stages && $stages != "$state"/* ]]; then
-    "$@" </dev/null >/dev/null 2>&1 || :
+    tidy </dev/null >/dev/null 2>&1 || :
     rmdir --ignore-fail-on-non-empty -- "$stages" "${stages%/*}" 2>/dev/null || :
   else
-    setsid -f "$@" </dev/null >/dev/null 2>&1 9>&- || :
+    # With job control a job has a process group.
+    set -m
+    tidy </dev/null >/dev/null 2>&1 9>&- &
   fi
 }
 # Keeps the index for the next sync of the root, and removes what is not needed.
-tidy="$(declare -f prune_receipts)"'
-[[ -z $2 ]] || { mv -f -- "$2" "$3.$$" && mv -f -- "$3.$$" "$3"; }
-prune_receipts "$4"
-rm -rf -- "${@:5}"
-exec find "$1" -maxdepth 1 \( -name "*.tar" -mmin +120 -o -name "index.*" -mmin +20000 \) -delete'
+tidy() {
+  [[ -z $listed ]] || { mv -f -- "$listed" "$state/index.$inode.$$" &&
+    mv -f -- "$state/index.$inode.$$" "$state/index.$inode"; }
+  prune_receipts "$receipts"
+  rm -rf -- "$archive" "${leftovers[@]}" ${stage:+"$stage"}
+  find "$state" -maxdepth 1 \( -name "*.tar" -mmin +30 -o -name "index.*" -mmin +20000 \) -delete
+}
 trap cleanup EXIT
 trap 'exit 143' TERM INT HUP
 
@@ -70,7 +78,7 @@ unpack() {
   local records
   tar -xpPf "$archive" -C "$stage" -b 512 --no-same-owner --warning=no-timestamp || fail unpack
   [[ -e $stage/c/complete ]] || fail unpack
-  ((size < 33554432)) || rm -f -- "$archive"
+  ((size < small)) || rm -f -- "$archive"
   phase unpack
   cd "$stage/t"
   mapfile -d '' -t records <"$c/want"
@@ -206,20 +214,27 @@ apply_fresh() {
   : >"$c/now.nondirs" >"$c/now.dirs" >"$c/now.all" >"$c/delete"
   cp -- "$c/nondirs" "$c/changes"
   cp -- "$c/named-dirs" "$c/dirs.changed"
-  exclude "$(<"$c/exclude")" "$(<"$c/exclude-dirs")"
   inode=$(stat -c '%d.%i' .)
 }
 
-apply_over() {
-  local digest
-  exclude "$(<"$c/exclude")" "$(<"$c/exclude-dirs")"
+# Looks at a root that exists; a job of its own.
+look() {
+  local digest=
   cd "$root"
   survey "$c/now" "$inode"
-  trusted=$listed_cutoff
-  if [[ -n $expected ]]; then
-    digest_of digest "$c/now.rec"
-    [[ $digest == "$expected" ]] || fail digest "$digest"
-  fi
+  [[ -z $expected ]] || digest_of digest "$c/now.rec"
+  printf '%s\0' "$listed_cutoff" "$digest" >"$c/looked"
+}
+
+apply_over() {
+  local looked
+  [[ -n $surveying ]] || { look & surveying=$!; }
+  wait "$surveying"
+  surveying=
+  mapfile -d '' -t looked <"$c/looked"
+  trusted=${looked[0]}
+  cd "$root"
+  [[ -z $expected || ${looked[1]} == "$expected" ]] || fail digest "${looked[1]}"
   phase compare
   verify_unchanged
   plan
@@ -229,12 +244,16 @@ apply_over() {
   fi
   [[ $may == change ]] || fail would_change
   sort_out
-  publish
-  delete
   if ((${#new[@]} == 0 && ${#files[@]} + ${#links[@]} <= few)) &&
     [[ ! -s $c/obstacles && ! -s $c/delete && ! -s $c/now.others ]]; then
     after=with
-  elif ((${#files[@]} + ${#links[@]})); then
+    relist_little &
+    rewriting=$!
+  fi
+  publish
+  delete
+  [[ $after == then ]] || return 0
+  if ((${#files[@]} + ${#links[@]})); then
     printf '%s\0' "${files[@]}" "${links[@]}" | sort -z >"$c/changes"
   else
     : >"$c/changes"
@@ -256,10 +275,15 @@ stage=$stages/$id c=$stages/$id/c
 # The kernel takes paths of 4,095 bytes, with that of the folder before them.
 ((${#stage} + 5 + ${#longest} <= 4095 && ${#root} + 3 + ${#longest} <= 4095)) ||
   fail too_long "$longest"
-mkdir -p -- "$stage/x"
+mkdir -p -- "$stage/x" "$c"
+exclude_escaped "${@:14}"
 if [[ -n $expected && -z $exists ]]; then
   none=$(sha256sum </dev/null)
   [[ $expected == "${none%% *}" ]] || fail digest "${none%% *}"
+fi
+if [[ -n $exists ]] && ((size < small)); then
+  look &
+  surveying=$!
 fi
 unpack
 phase verify

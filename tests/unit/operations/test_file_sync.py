@@ -81,6 +81,9 @@ def file_sync(sandbox: CannedSandbox, **options: object) -> FileSync:
 
 HEADER = SyncHeader(root="project", sync_id="1")
 
+RECEIPT = 13
+"""Where the name that a receipt is kept by is in the command; the digest of the request follows."""
+
 
 async def test_the_receipt_is_what_the_sandbox_reports() -> None:
     """And the callback is told of it, once."""
@@ -144,7 +147,9 @@ async def test_a_receipt_is_kept_by_all_that_was_asked_for(
     await sync.sync(record(), HEADER, parts(b"1"))
     await sync.sync(record(), header, parts(*contents))
 
-    names, digests = zip(*(program[-4:-2] for program in sandbox.programs), strict=True)
+    names, digests = zip(
+        *(program[RECEIPT : RECEIPT + 2] for program in sandbox.programs), strict=True
+    )
     assert len(set(names)) == 1
     assert digests[0] == digests[1] != digests[2]
 
@@ -159,7 +164,7 @@ async def test_a_sync_without_an_id_keeps_nothing() -> None:
     sync.keep_reload(record(), HEADER, b"")
     await sync.drain(10)
 
-    assert sandbox.programs[0][-4:-2] == ("", "")
+    assert sandbox.programs[0][RECEIPT : RECEIPT + 2] == ("", "")
     assert len(sandbox.files) == 1
 
 
@@ -172,7 +177,7 @@ async def test_a_reload_result_is_kept_beside_its_receipt() -> None:
     sync.keep_reload(record(), header, b"result")
     await sync.drain(10)
 
-    name = sandbox.programs[0][-4]
+    name = sandbox.programs[0][RECEIPT]
     assert name.isalnum()
     assert sandbox.files[f".sandbox-sync/receipts/{name}.reload"] == b"result"
 
