@@ -170,3 +170,33 @@ async def test_a_sync_that_failed_has_no_receipt(home: Home) -> None:
         await home.send({"a": (0o644, b"a")}, sync_id="1", if_root_digest=bytes(32))
 
     assert not (await home.send({"a": (0o644, b"b")}, sync_id="1")).repeated
+
+
+@pytest.mark.parametrize("kind", ["link", "folder"])
+async def test_what_was_staged_goes_though_the_index_cannot_be_kept(home: Home, kind: str) -> None:
+    """A program in the sandbox may have put anything in its place."""
+    await home.send({"a": (0o644, b"a")})
+    assert await home.clean()
+    status = home.root.stat()
+    index = home.path / ".sandbox-sync" / f"index.{status.st_dev}.{status.st_ino}"
+    index.unlink()
+    if kind == "link":
+        index.symlink_to("/proc")
+    else:
+        index.mkdir()
+
+    receipt = await home.send({"a": (0o644, b"b")})
+
+    assert receipt.modified == ("a",)
+    assert await home.clean()
+
+
+async def test_as_many_excludes_as_one_sync_may_have_are_heeded(home: Home) -> None:
+    """They travel as arguments, of which the kernel takes only so many bytes."""
+    excludes = tuple(f"{number:03}" + "\xe9" * 96 for number in range(256))
+    await home.send({excludes[-1]: (0o644, b"kept"), "b": (0o644, b"b")})
+
+    receipt = await home.send({"a": (0o644, b"a")}, mode=SyncMode.MIRROR, excludes=excludes)
+
+    assert receipt.deleted == ("b",)
+    assert (home.root / excludes[-1]).read_bytes() == b"kept"

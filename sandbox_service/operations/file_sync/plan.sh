@@ -31,7 +31,7 @@ digest_of digest "$c/now.rec"
 # It is read as slowly as the caller likes: nobody has to wait for that, and a kill leaves nothing.
 exec 3<"$c/now.all" 4<"$c/now.rest" 5<"$c/now.others"
 # With nothing hashed the old index is as good. Without room for it the next plan hashes.
-[[ ! -e $c/now.fresh ]] || mv -f -- "$c/now.all" "$state/index.$inode" 2>/dev/null || :
+[[ ! -e $c/now.fresh ]] || mv -fT -- "$c/now.all" "$state/index.$inode" 2>/dev/null || :
 cd /
 rm -rf -- "$c"
 exec 9>&-

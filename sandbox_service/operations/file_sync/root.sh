@@ -77,7 +77,7 @@ exclude_escaped() {
 # Lists the current folder, with the hashes that the last sync or plan of it left in the state.
 survey() { # OUT inode
   local known=() cutoff
-  if [[ $verify != full && -s $state/index.$2 ]]; then
+  if [[ $verify != full && -f $state/index.$2 && -s $state/index.$2 ]]; then
     IFS= read -r -d '' cutoff <"$state/index.$2" || :
     [[ ! $cutoff =~ ^\![0-9]+\.[0-9]+$ ]] || known=("$state/index.$2" "${cutoff#\!}")
   fi

@@ -25,7 +25,8 @@ archive=$home/$1 mode=$3 verify=$4 expected=$5 id=$6 size=$7 longest=$8 may=$9
 receipt=${10} asked=${11} note=${12} preview=${13}
 # How many files are so few that a loop over them takes less than programs that take them all.
 few=256
-# How large an archive is unpacked so fast that the root may be looked at meanwhile.
+# Below how many bytes an archive is unpacked so fast that the root may be looked at meanwhile, and
+# may stay until the sync ends.
 small=33554432
 stage= stages= inode= listed= surveying= rewriting=
 leftovers=()
@@ -43,13 +44,14 @@ cleanup() {
   else
     # With job control a job has a process group.
     set -m
-    tidy </dev/null >/dev/null 2>&1 9>&- &
+    { tidy || :; } </dev/null >/dev/null 2>&1 9>&- &
   fi
 }
-# Keeps the index for the next sync of the root, and removes what is not needed.
+# Keeps the index for the next sync of the root, and removes what is not needed. Called where a
+# failure of one step, say for want of room, does not keep it from the others.
 tidy() {
-  [[ -z $listed ]] || { mv -f -- "$listed" "$state/index.$inode.$$" &&
-    mv -f -- "$state/index.$inode.$$" "$state/index.$inode"; }
+  [[ -z $listed ]] || { mv -fT -- "$listed" "$state/index.$inode.$$" &&
+    mv -fT -- "$state/index.$inode.$$" "$state/index.$inode"; }
   prune_receipts "$receipts"
   rm -rf -- "$archive" "${leftovers[@]}" ${stage:+"$stage"}
   find "$state" -maxdepth 1 \( -name "*.tar" -mmin +30 -o -name "index.*" -mmin +20000 \) -delete
