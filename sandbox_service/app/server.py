@@ -254,12 +254,8 @@ async def _keep_house(wired: Wired) -> None:
 async def _recover(wired: Wired, instance: instances.Instance) -> None:
     """Take over from the processes that had this instance's place before."""
     operations = wired.operations
-    try:
-        records = await operations.sandboxes.live()
-        if await recover_all(operations.execs, records, instance.predecessors):
-            instance.tidied_up()
-    except SandboxError as error:
-        _log.warning("recovery.failed", reason=error.reason, message=str(error))
+    await recover_all(operations.execs, operations.sandboxes.live, instance.predecessors)
+    instance.tidied_up()
 
 
 async def serve(settings: Settings, on_listening: Any = None) -> None:  # noqa: ANN401 - a callable or None.

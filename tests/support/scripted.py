@@ -175,6 +175,7 @@ class ScriptedProvider:
         spools: What is spooled of each stream of any exec.
         fail_spooled: Raised by the next readings of a spool, one each.
         leftovers: Which instances' leftovers were ended.
+        fail_leftovers: What the next calls that end some fail with.
         files: What was written, by path.
     """
 
@@ -193,6 +194,7 @@ class ScriptedProvider:
         self.spools: dict[Stream, bytes] = {}
         self.fail_spooled: list[Exception] = []
         self.leftovers: list[str] = []
+        self.fail_leftovers: list[Exception] = []
         self.files: dict[str, bytes] = {}
 
     async def start(self, sandbox_id: str, spec: ProcessSpec) -> ScriptedProcess:
@@ -237,6 +239,8 @@ class ScriptedProvider:
         yield whole[3:]
 
     async def end_leftovers(self, sandbox_id: str, instance: str) -> int:
+        if self.fail_leftovers:
+            raise self.fail_leftovers.pop(0)
         self.leftovers.append(instance)
         return 0
 

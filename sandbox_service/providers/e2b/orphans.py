@@ -45,6 +45,7 @@ async def end_orphan(connection: Connection, spec: ProcessSpec) -> None:
         except SandboxError as error:
             _log.info("exec.orphan_not_ended", reason=error.reason)
             continue
-        if not left:
+        # The first look may come before the program: the start is still under way in the backend.
+        if not left and pause:
             return
     _log.warning("exec.orphan_left", exec_id=spec.exec_id)

@@ -56,6 +56,10 @@ class Bench:
     def record(self, left: timedelta = timedelta(hours=1)) -> SandboxRecord:
         return running_record(self.clock, left)
 
+    async def live(self) -> list[SandboxRecord]:
+        """Return what runs, as the store does."""
+        return [self.record()]
+
     def gauge(self, name: str) -> float:
         value = self.registry.get_sample_value(name)
         assert value is not None
