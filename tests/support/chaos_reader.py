@@ -115,6 +115,7 @@ class Follower:
         self._started = False
         self._position = pb.Position()
         self._heard = {OUT: Heard(), ERR: Heard()}
+        self._told: list[str] = []
 
     @property
     def done(self) -> bool:
@@ -160,7 +161,7 @@ class Follower:
         if (cause, self.exited.exit_code) != (pb.CAUSE_EXIT, self.numbers.code):
             return f"ended by {pb.Cause.Name(cause)} {self.exited.exit_code}"
         if self.gaps and self.retention == DURABLE:
-            return "a gap in what is durable"
+            return f"gaps in what is durable: {', '.join(self._told)}"
         return next(filter(None, map(self._holes, (OUT, ERR))), "")
 
     @property
@@ -204,6 +205,9 @@ class Follower:
                 self.wrong = self._heard[output.stream].take(output.offset, output.data)
             case "gap":
                 gap = event.gap
+                self._told.append(
+                    f"{pb.GapCause.Name(gap.cause)} {gap.missing_bytes} at {gap.offset}"
+                )
                 self.wrong = self._heard[gap.stream].gap(gap.offset, gap.missing_bytes)
             case "exited":
                 self.exited = event.exited

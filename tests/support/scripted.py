@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
+from sandbox_service.domain.errors import BackendUnavailableError
 from sandbox_service.domain.exec_errors import InputClosedError
 from sandbox_service.domain.execs import Position, ProcessUsage, PtySize, Stream
 from sandbox_service.domain.processes import (
@@ -173,7 +174,8 @@ class ScriptedProvider:
         adopted: What was adopted, and from where; each is given `next`.
         reached: Programs that other instances read, by their execs' ids.
         spools: What is spooled of each stream of any exec.
-        fail_spooled: Raised by the next readings of a spool, one each.
+        fail_spooled: Raised by the next readings of a spool, one each, behind three bytes.
+        spool_away: Whether no spool can be read at all.
         leftovers: Which instances' leftovers were ended.
         fail_leftovers: What the next calls that end some fail with.
         files: What was written, by path.
@@ -193,6 +195,7 @@ class ScriptedProvider:
         self.reached: dict[str, ScriptedProcess] = {}
         self.spools: dict[Stream, bytes] = {}
         self.fail_spooled: list[Exception] = []
+        self.spool_away = False
         self.leftovers: list[str] = []
         self.fail_leftovers: list[Exception] = []
         self.files: dict[str, bytes] = {}
@@ -232,6 +235,8 @@ class ScriptedProvider:
     async def spooled(
         self, sandbox_id: str, exec_id: str, stream: Stream, offset: int, size: int
     ) -> AsyncGenerator[bytes, None]:
+        if self.spool_away:
+            raise BackendUnavailableError("Away.")
         whole = self.spools.get(stream, b"")[offset : offset + size]
         yield whole[:3]
         if self.fail_spooled:

@@ -48,6 +48,7 @@ async def follow(
     Raises:
         PositionOutOfRangeError: The output has not come that far.
         DrainingError: This instance shuts down and the exec goes on.
+        BackendUnavailableError: Output that only the sandbox still has cannot be read now.
     """
     reader = running.readers.enter(position)
     try:

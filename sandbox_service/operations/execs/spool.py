@@ -8,16 +8,15 @@ from contextlib import aclosing
 from typing import Final, TypeGuard
 
 from sandbox_service.domain.errors import (
-    BackendRateLimitedError,
     BackendUnavailableError,
-    OutcomeUnknownError,
+    SandboxEndedError,
     SandboxError,
 )
 from sandbox_service.domain.execs import Gap, GapCause, Output
 from sandbox_service.domain.ports import SandboxProvider
 
 _PAUSES_S: Final = (0.0, 0.1, 0.3, 1.0, 3.0)
-"""Before each attempt to read: connections break, and what is kept stays."""
+"""Before each attempt to read since the last byte: connections break, and what is kept stays."""
 
 
 class Spool:
@@ -44,10 +43,15 @@ class Spool:
 
         Args:
             gap: One that `may_fill`.
+
+        Raises:
+            BackendUnavailableError: It cannot be read now. No gap is told, for a reader
+                goes on behind one, and what is kept may be there the next time.
         """
         stream, offset, end = gap.stream, gap.offset, gap.offset + (gap.size or 0)
-        for pause in _PAUSES_S:
-            await asyncio.sleep(pause)
+        failures = 0
+        while True:
+            await asyncio.sleep(_PAUSES_S[failures])
             pieces = self._provider.spooled(
                 self._sandbox_id, self._exec_id, stream, offset, end - offset
             )
@@ -56,10 +60,16 @@ class Spool:
                     async for data in pieces:
                         yield Output(stream, data, offset)
                         offset += len(data)
+                        failures = 0
                 break
-            except (BackendRateLimitedError, BackendUnavailableError, OutcomeUnknownError):
-                continue
-            except SandboxError:
+            except SandboxEndedError:
                 break
+            except SandboxError as error:
+                failures += 1
+                if failures == len(_PAUSES_S):
+                    raise BackendUnavailableError(
+                        "The sandbox keeps output that cannot be read now. "
+                        "Attach again with the last position."
+                    ) from error
         if offset < end:
             yield Gap(stream, offset, end - offset)

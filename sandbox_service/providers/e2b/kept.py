@@ -8,7 +8,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-from sandbox_service.domain.errors import BackendRejectedCredentialsError, SandboxError
+from sandbox_service.domain.errors import (
+    BackendRejectedCredentialsError,
+    BackendUnavailableError,
+    SandboxError,
+)
 from sandbox_service.domain.execs import ProcessUsage
 from sandbox_service.domain.processes import FoundExec, ProcessEnd
 from sandbox_service.providers.e2b import envd
@@ -159,7 +163,9 @@ async def _printed(
                     return
                 case _:
                     continue
-    except (SpoolGoneError, GeneratorExit):
+        # What came may not be all, and nobody must take it for that.
+        raise BackendUnavailableError("The backend ended the stream early.")
+    except (SpoolGoneError, GeneratorExit, SandboxError):
         raise
     except Exception as error:
         raise await envd.reading_error(error, connection) from error
