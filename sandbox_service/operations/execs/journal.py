@@ -134,18 +134,17 @@ class Journal:
         """Append output; wait for room first, if this journal blocks."""
         size = len(data)
         limit = self._budget.allowed(self.limit)
-        while self._waits and self._is_full(limit):
-            self._room = asyncio.get_running_loop().create_future()
-            await self._room
-            limit = self._budget.allowed(self.limit)
-        if self._discarding:
-            self._skip(stream, size)
-            return
-        blocks = self._waits
-        while (
-            self._size + size > limit or len(self.chunks) >= self._chunks_max
-        ) and self._may_drop(blocks=blocks):
-            self._drop_oldest()
+        if self._discarding or self._exceeds(limit, size):
+            while self._waits and self._is_full(limit):
+                self._room = asyncio.get_running_loop().create_future()
+                await self._room
+                limit = self._budget.allowed(self.limit)
+            if self._discarding:
+                self._skip(stream, size)
+                return
+            blocks = self._waits
+            while self._exceeds(limit, size) and self._may_drop(blocks=blocks):
+                self._drop_oldest()
         self._append(stream, data)
         for reader in self._readers:
             reader.wake()
@@ -265,6 +264,10 @@ class Journal:
         if not self._readers:
             return self._front
         return max((reader.consumed, reader.next) for reader in self._readers)
+
+    def _exceeds(self, limit: int, size: int) -> bool:
+        """Whether so many bytes more would be more than is kept."""
+        return self._size + size > limit or len(self.chunks) >= self._chunks_max
 
     def _is_full(self, limit: int) -> bool:
         """Whether even the fastest reader is too far behind."""

@@ -19,15 +19,14 @@ class JournalBudget:
 
     Args:
         limit_bytes: Of all journals together. None: no limit.
-        on_size: Told how many bytes more (or fewer) are kept, for accounting.
+
+    Attributes:
+        kept_bytes: By all journals now.
     """
 
-    def __init__(
-        self, limit_bytes: int | None = None, on_size: Callable[[int], None] = lambda _: None
-    ) -> None:
+    def __init__(self, limit_bytes: int | None = None) -> None:
         self.kept_bytes = 0
         self._limit = limit_bytes
-        self._on_size = on_size
         self._relieve: Callable[[], bool] = lambda: False
 
     @property
@@ -42,7 +41,6 @@ class JournalBudget:
     def grow(self, by: int) -> None:
         """Note that a journal keeps so many bytes more (or fewer)."""
         self.kept_bytes += by
-        self._on_size(by)
 
     def allowed(self, limit_bytes: int) -> int:
         """Return how much a journal with that limit may keep now."""

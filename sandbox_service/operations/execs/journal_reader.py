@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -40,7 +41,7 @@ class JournalReader:
         self._given = dict(NO_BYTES)
         self._waiter: asyncio.Future[None] | None = None
         self._wanted = 1
-        self._last_frame = 0.0
+        self._last_frame = -math.inf
         self.dismissed = False
         self.next = journal.first
         self.consumed = journal.before
@@ -87,8 +88,8 @@ class JournalReader:
 
     def wake(self) -> None:
         """Note that something was written."""
-        if self.available >= self._wanted:
-            self.nudge()
+        if self._waiter is not None and self.available >= self._wanted:
+            _settle(self._waiter)
 
     def nudge(self) -> None:
         """Look up now, whatever is there."""

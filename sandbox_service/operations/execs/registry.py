@@ -30,7 +30,9 @@ class ExecRegistry:
         metrics: Metrics,
         on_running: Callable[[Mapping[str, Mapping[str, RunningExec]]], None] = lambda _: None,
     ) -> None:
-        self.budget = JournalBudget(limits.journals_bytes, metrics.exec_journal_bytes.inc)
+        budget = self.budget = JournalBudget(limits.journals_bytes)
+        # Asked when somebody looks: what is kept changes with each line of output.
+        metrics.exec_journal_bytes.set_function(lambda: budget.kept_bytes)
         self.budget.on_used_up(self._give_up_output)
         self._limits = limits
         self._metrics = metrics

@@ -85,7 +85,10 @@ class ExecResult:
         self._exec_id = exec_id
         self._limit = spec.output_limit_bytes
         self._streams: Sequence[Stream] = TERMINAL if spec.pty else PIPES
-        self._output_bytes = metrics.exec_output_bytes
+        # A look-up of labels takes longer than to count.
+        self._output_bytes = {
+            it: metrics.exec_output_bytes.labels(it.name.lower()) for it in self._streams
+        }
         self._queued_s = queued_s
         self._started_s = started_s
         self._began = time.monotonic() - ran_s
@@ -116,7 +119,7 @@ class ExecResult:
             self._first_byte_s = self.ran_s
         stream, data = output.stream, output.data
         self._produced[stream] += len(data)
-        self._output_bytes.labels(stream.name.lower()).inc(len(data))
+        self._output_bytes[stream].inc(len(data))
         if self._limit is not None:
             left = self._limit - sum(self._kept.values())
             if len(data) > left:

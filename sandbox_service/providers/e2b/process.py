@@ -202,7 +202,8 @@ class E2BProcess(E2BProcessHandle):
 
     def _whole(self) -> bool:
         """Whether everything that was written before the program's end has been read."""
-        return all(scanner.trailer is not None for scanner in self._scanners.values())
+        # A list, though a generator reads better: this is asked for each piece of output.
+        return None not in [it.trailer for it in self._scanners.values()]
 
     def _rests(self) -> Sequence[ProcessOutput]:
         rests = [(stream, scanner.rest()) for stream, scanner in self._scanners.items()]

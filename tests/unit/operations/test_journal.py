@@ -62,6 +62,16 @@ class _Follower:
         self.offsets[frame.stream] += size
 
 
+class _NotingBudget(JournalBudget):
+    """Notes the most that was ever kept."""
+
+    most = 0
+
+    def grow(self, by: int) -> None:
+        super().grow(by)
+        self.most = max(self.most, self.kept_bytes)
+
+
 class _Play:
     """A journal with one writer and some readers, moved a step at a time.
 
@@ -71,18 +81,20 @@ class _Play:
     """
 
     def __init__(self, limit: int, *, block: bool, readers: int) -> None:
-        self.told = 0
-        self.most = 0
-        budget = JournalBudget(on_size=self._on_size)
-        self.journal = Journal(limit, block=block, budget=budget)
+        self._budget = _NotingBudget()
+        self.journal = Journal(limit, block=block, budget=self._budget)
         self.followers = [_Follower(self.journal.reader()) for _ in range(readers)]
         self.written = dict.fromkeys(Stream, 0)
         self.order: list[tuple[Stream, int]] = []
         self._writing: asyncio.Task[None] | None = None
 
-    def _on_size(self, by: int) -> None:
-        self.told += by
-        self.most = max(self.most, self.told)
+    @property
+    def told(self) -> int:
+        return self._budget.kept_bytes
+
+    @property
+    def most(self) -> int:
+        return self._budget.most
 
     async def play(self, script: Iterable[tuple[Stream, int] | int]) -> None:
         for step in script:
@@ -224,8 +236,8 @@ async def test_a_waiting_writer_is_freed_when_the_journal_is_over(how: str):
 
 async def test_a_discarded_journal_keeps_nothing_and_never_waits():
     """After its reader left for good, output costs no memory."""
-    sizes: list[int] = []
-    journal = Journal(100, block=True, budget=JournalBudget(on_size=sizes.append))
+    budget = JournalBudget()
+    journal = Journal(100, block=True, budget=budget)
     journal.reader()
     await journal.write(Stream.STDOUT, b"x" * 50)
 
@@ -234,7 +246,7 @@ async def test_a_discarded_journal_keeps_nothing_and_never_waits():
         await asyncio.wait_for(journal.write(Stream.STDOUT, b"y" * 1000), 5)
     journal.discard()
 
-    assert sum(sizes) == 0
+    assert budget.kept_bytes == 0
     assert journal.size == 0
 
 
