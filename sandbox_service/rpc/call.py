@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -18,7 +17,7 @@ import structlog
 from google.protobuf.message import DecodeError, Message
 from grpc_status import rpc_status
 from opentelemetry import propagate, trace
-from opentelemetry.context import Context
+from opentelemetry.context import Context, attach
 
 from sandbox_service.contract.errors import to_status
 from sandbox_service.contract.validation import Validator
@@ -38,7 +37,7 @@ _log = structlog.get_logger(__name__)
 class Identifier(Protocol):
     """Tells who calls."""
 
-    def identify(self, peer: str, metadata: dict[str, str]) -> Caller:
+    def identify(self, peer: str, metadata: dict[str, str], request_id: str) -> Caller:
         """Return the caller; raises `UnauthenticatedError` or `TenantRequiredError`."""
         ...
 
@@ -184,39 +183,43 @@ class Calls:
         request_id = identity.request_id(metadata)
         context.set_trailing_metadata(((identity.REQUEST_ID_HEADER, request_id),))
         code = "OK"
-        with self._traced(method, metadata) as span, _named(method, request_id):
-            try:
-                if self.draining:
-                    raise _draining()
-                caller = self._identifier.identify(context.peer(), metadata)
-                structlog.contextvars.bind_contextvars(tenant=caller.tenant)
-                span.set_attribute(names.TENANT, caller.tenant)
-                async with self._deadline(method, context):
-                    return await work(Call(caller, span))
-            except asyncio.CancelledError:
-                task = asyncio.current_task()
-                if task is not None and task.cancelling():
-                    if not self._cutting:
-                        code = "CANCELLED"
-                        raise
-                    task.uncancel()
-                    code = await self._fail(context, request_id, _cut_short(method))
-                    return None
-                # Something inside was cancelled, not the call: without an
-                # answer the client would wait for ever.
-                code = await self._fail(context, request_id, _internal(), "inner_cancel")
-            except grpc.aio.BaseError:
-                # The caller left while it was being written to: nobody to tell.
-                code = "CANCELLED"
-            except errors.SandboxError as error:
-                code = await self._fail(context, request_id, error)
-            except Exception:  # noqa: BLE001 - the border: nothing else may reach a caller.
-                _log.exception("call.bug")
-                code = await self._fail(context, request_id, _internal(), "bug")
-            finally:
-                counted.ended(code, began)
-                span.set_attribute(names.RPC_STATUS, code)
-                _log.debug("call", code=code, ms=round((time.monotonic() - began) * 1000, 2))
+        task = asyncio.current_task()
+        self._fly(task)
+        span = self._span(method, metadata)
+        # A call has a task of its own, and with it a context: nothing of this is taken back.
+        attach(trace.set_span_in_context(span))
+        structlog.contextvars.bind_contextvars(method=method.name, request_id=request_id)
+        try:
+            if self.draining:
+                raise _draining()
+            caller = self._identifier.identify(context.peer(), metadata, request_id)
+            structlog.contextvars.bind_contextvars(tenant=caller.tenant)
+            span.set_attribute(names.TENANT, caller.tenant)
+            return await self._in_time(method, context, work, Call(caller, span))
+        except asyncio.CancelledError:
+            if task is not None and task.cancelling():
+                if not self._cutting:
+                    code = "CANCELLED"
+                    raise
+                task.uncancel()
+                code = await self._fail(context, request_id, _cut_short(method))
+                return None
+            # Something inside was cancelled, not the call: without an
+            # answer the client would wait for ever.
+            code = await self._fail(context, request_id, _internal(), "inner_cancel")
+        except grpc.aio.BaseError:
+            # The caller left while it was being written to: nobody to tell.
+            code = "CANCELLED"
+        except errors.SandboxError as error:
+            code = await self._fail(context, request_id, error)
+        except Exception:  # noqa: BLE001 - the border: nothing else may reach a caller.
+            _log.exception("call.bug")
+            code = await self._fail(context, request_id, _internal(), "bug")
+        finally:
+            counted.ended(code, began)
+            span.set_attribute(names.RPC_STATUS, code)
+            span.end()
+            _log.debug("call", code=code, ms=round((time.monotonic() - began) * 1000, 2))
 
     async def _fail(
         self,
@@ -246,24 +249,46 @@ class Calls:
         context.set_trailing_metadata(trailing)
         return str(status.code.name)
 
-    @contextmanager
-    def _traced(self, method: Method, metadata: dict[str, str]) -> Iterator[trace.Span]:
+    def _span(self, method: Method, metadata: dict[str, str]) -> trace.Span:
         # To look for a caller's trace takes longer than to see that there is none.
         above = propagate.extract(metadata) if self._propagated & metadata.keys() else Context()
         span = self._tracer.start_span(method.path, context=above, kind=trace.SpanKind.SERVER)
         span.set_attribute(names.RPC_SYSTEM, "grpc")
         span.set_attribute(names.RPC_METHOD, method.path)
-        task = asyncio.current_task()
+        return span
+
+    def _fly(self, task: asyncio.Task[Any] | None) -> None:
+        """Count the call as in flight for as long as its task runs."""
         if task is not None:
             self._in_flight.add(task)
             task.add_done_callback(self._in_flight.discard)
-        try:
-            with trace.use_span(span, record_exception=False, set_status_on_exception=False):
-                yield span
-        finally:
-            span.end()
 
-    def _deadline(self, method: Method, context: grpc.aio.ServicerContext[Any, Any]) -> _Deadline:
+    async def _in_time(
+        self,
+        method: Method,
+        context: grpc.aio.ServicerContext[Any, Any],
+        work: Any,  # noqa: ANN401 - see `run`.
+        call: Call,
+    ) -> Any:  # noqa: ANN401 - see `run`.
+        """Do a call's work.
+
+        Raises:
+            DeadlineExceededError: It did not end in time.
+        """
+        limit = asyncio.timeout(self._limit_s(method, context))
+        try:
+            async with limit:
+                return await work(call)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise errors.DeadlineExceededError(
+                f"{method.name} did not end before the call's deadline. "
+                "Look at what it changed before repeating it.",
+                metadata={"method": method.path},
+            ) from None
+
+    def _limit_s(self, method: Method, context: grpc.aio.ServicerContext[Any, Any]) -> float | None:
         left = context.time_remaining()
         limit = self._deadline_max_s if method.deadline else None
         if left is not None:
@@ -271,28 +296,7 @@ class Calls:
             limit = left if limit is None else min(left, limit)
         elif method.deadline and not method.waits:
             limit = self._deadline_default_s
-        return _Deadline(limit, method)
-
-
-class _Deadline:
-    """`asyncio.timeout` that raises the domain's error."""
-
-    def __init__(self, limit_s: float | None, method: Method) -> None:
-        self._limit = asyncio.timeout(limit_s)
-        self._method = method
-
-    async def __aenter__(self) -> None:
-        await self._limit.__aenter__()
-
-    async def __aexit__(self, *raised: Any) -> None:  # noqa: ANN401 - the protocol of `with`.
-        try:
-            await self._limit.__aexit__(*raised)
-        except TimeoutError:
-            raise errors.DeadlineExceededError(
-                f"{self._method.name} did not end before the call's deadline. "
-                "Look at what it changed before repeating it.",
-                metadata={"method": self._method.path},
-            ) from None
+        return limit
 
 
 def _draining() -> errors.DrainingError:
@@ -314,15 +318,6 @@ def _internal() -> errors.InternalError:
     return errors.InternalError(
         "This service failed. The operator finds the cause in the log by the request id."
     )
-
-
-@contextmanager
-def _named(method: Method, request_id: str) -> Iterator[None]:
-    tokens = structlog.contextvars.bind_contextvars(method=method.name, request_id=request_id)
-    try:
-        yield
-    finally:
-        structlog.contextvars.reset_contextvars(**tokens)
 
 
 def _text_metadata(context: grpc.aio.ServicerContext[Any, Any]) -> dict[str, str]:

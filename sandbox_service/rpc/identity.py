@@ -61,11 +61,12 @@ class TrustedPeers:
         self._networks = tuple(networks)
         self._known: dict[str, bool] = {}
 
-    def identify(self, peer: str, metadata: Mapping[str, str]) -> Caller:
+    def identify(self, peer: str, metadata: Mapping[str, str], request_id: str) -> Caller:
         """Return who calls.
 
         Args:
             peer: As gRPC names it: `ipv4:1.2.3.4:5`, `ipv6:[::1]:5` or `unix:...`.
+            request_id: Of the call.
 
         Raises:
             UnauthenticatedError: The peer is not to be believed.
@@ -92,7 +93,7 @@ class TrustedPeers:
             tenant=tenant,
             user=user,
             fleet=metadata.get(ROLE_HEADER) == FLEET_ROLE,
-            request_id=request_id(metadata),
+            request_id=request_id,
             forwarded=FORWARDED_HEADER in metadata,
         )
 

@@ -31,7 +31,7 @@ ACME = {"x-miosa-tenant-id": "acme"}
 )
 def test_a_peer_on_this_machine_is_believed(peer):
     """Loopback in all the ways that gRPC writes it."""
-    caller = LOOPBACK.identify(peer, {**ACME, "x-miosa-user-id": "eve"})
+    caller = LOOPBACK.identify(peer, {**ACME, "x-miosa-user-id": "eve"}, "r-1")
 
     assert (caller.tenant, caller.user, caller.fleet) == ("acme", "eve", False)
 
@@ -42,13 +42,13 @@ def test_a_peer_on_this_machine_is_believed(peer):
 def test_another_peer_is_not(peer):
     """Metadata is only text that anybody can send."""
     with pytest.raises(UnauthenticatedError):
-        LOOPBACK.identify(peer, ACME)
+        LOOPBACK.identify(peer, ACME, "r-1")
 
 
 def test_a_call_without_a_tenant_is_refused_with_the_header_to_set():
     """Everything is keyed by tenant; there is no default one."""
     with pytest.raises(TenantRequiredError) as caught:
-        LOOPBACK.identify("ipv4:127.0.0.1:5", {})
+        LOOPBACK.identify("ipv4:127.0.0.1:5", {}, "r-1")
 
     assert caught.value.metadata == {"metadata_key": "x-miosa-tenant-id"}
 
@@ -57,15 +57,15 @@ def test_a_call_without_a_tenant_is_refused_with_the_header_to_set():
 def test_a_tenant_or_user_that_is_no_name_is_refused(name):
     """They are keys of the store and values of E2B's metadata."""
     with pytest.raises(TenantRequiredError):
-        LOOPBACK.identify("ipv4:127.0.0.1:5", {"x-miosa-tenant-id": name})
+        LOOPBACK.identify("ipv4:127.0.0.1:5", {"x-miosa-tenant-id": name}, "r-1")
 
     with pytest.raises(InvalidRequestError):
-        LOOPBACK.identify("ipv4:127.0.0.1:5", {**ACME, "x-miosa-user-id": name})
+        LOOPBACK.identify("ipv4:127.0.0.1:5", {**ACME, "x-miosa-user-id": name}, "r-1")
 
 
 def test_the_fleet_role_sees_every_tenant():
     """The orchestrator's own sweeps need it."""
-    caller = LOOPBACK.identify("unix:", {**ACME, "x-miosa-role": "fleet"})
+    caller = LOOPBACK.identify("unix:", {**ACME, "x-miosa-role": "fleet"}, "r-1")
 
     assert caller.fleet
     assert caller.may_see("other")
