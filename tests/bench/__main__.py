@@ -69,7 +69,7 @@ def main(arguments: list[str]) -> int:
     description = "Measure this service against the bare SDK on the same backend."
     parser = _parser("python -m tests.bench [local]", description, _ALL)
     parser.add_argument("--files", type=int, default=2000, help="files in one sync (default 2000)")
-    many = "Execs that are cancelled, twice (default 2000)"
+    many = "Execs that are cancelled, after four times as many (default 2000)"
     parser.add_argument("--cancels", type=int, default=2000, help=many)
     options = _options(parser, _ALL, arguments)
     sizes = Sizes(

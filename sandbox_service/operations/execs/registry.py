@@ -6,6 +6,8 @@ import asyncio
 from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
+from types import MappingProxyType
+from typing import Final
 
 from sandbox_service.domain.digests import differing
 from sandbox_service.domain.exec_errors import ExecIdReusedError, TooManyExecsError
@@ -13,6 +15,9 @@ from sandbox_service.domain.limits import Limits
 from sandbox_service.operations.execs.journal_budget import JournalBudget
 from sandbox_service.operations.execs.running import RunningExec
 from sandbox_service.telemetry.metrics import Metrics
+
+_NOTHING_SENT: Final[Mapping[str, str]] = MappingProxyType({})
+"""Of ids that the service chose: one for all, for as many are kept as a sandbox ran execs."""
 
 
 class ExecRegistry:
@@ -87,7 +92,7 @@ class ExecRegistry:
             TooManyExecsError: As many run as may run at once.
         """
         self.require_room(sandbox_id)
-        self._used[sandbox_id][exec_id] = digests
+        self._used[sandbox_id][exec_id] = digests or _NOTHING_SENT
         self._count(sandbox_id, +1)
 
     def require_room(self, sandbox_id: str) -> None:
@@ -117,7 +122,7 @@ class ExecRegistry:
     def add(self, sandbox_id: str, running: RunningExec, *, adopted: bool = False) -> None:
         """Note that an exec runs, which has its place unless it was adopted."""
         if adopted:
-            self._used[sandbox_id][running.exec_id] = running.digests
+            self._used[sandbox_id][running.exec_id] = running.digests or _NOTHING_SENT
             self._count(sandbox_id, +1)
         self._running[sandbox_id][running.exec_id] = running
         self._on_running(self._running)
