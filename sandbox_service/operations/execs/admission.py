@@ -73,8 +73,8 @@ class ExecAdmission:
             PolicyDeniedError: It must not run.
         """
         sandbox_id, exec_id = record.sandbox_id, spec.exec_id
-        if exec_id and self._registry.was_used(sandbox_id, exec_id):
-            first = self._registry.used_by(sandbox_id, exec_id)
+        if exec_id and self._registry.used.has(sandbox_id, exec_id):
+            first = self._registry.used.digests(sandbox_id, exec_id)
             require_same(sandbox_id, exec_id, first, spec.request_digests)
             return spec
         self.check(record, spec)

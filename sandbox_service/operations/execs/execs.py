@@ -181,12 +181,13 @@ class Execs:
         sandbox_id = record.sandbox_id
         if spec.verdict is None:
             spec = await self.checked(record.tenant, spec)
-        effective = self._starter.terms(record, spec)
-        exec_id = effective.exec_id
+        exec_id = spec.exec_id or self._registry.used.choose(sandbox_id)
+        effective = self._starter.terms(record, spec, exec_id)
         language = language_of(spec.program, record.template, self._catalogue)
         if spec.cwd:
             spec = replace(spec, cwd=paths.absolute(spec.cwd, "cwd"))
-        self._registry.require_unused(sandbox_id, exec_id)
+        if spec.exec_id:
+            self._registry.require_unused(sandbox_id, exec_id)
         self._registry.take(sandbox_id, exec_id, spec.request_digests)
         work = self._starter.start(record, spec, effective, language, began)
         starting = self._starting_of(sandbox_id, exec_id, asyncio.create_task(work))
@@ -305,12 +306,12 @@ class Execs:
     ) -> tuple[RunningExec, bool]:
         """Return the exec that a request asks for, and whether it had been started before."""
         sandbox_id, exec_id = record.sandbox_id, spec.exec_id
-        known = exec_id and self._registry.was_used(sandbox_id, exec_id)
+        known = exec_id and self._registry.used.has(sandbox_id, exec_id)
         if spec.verdict is None and not known:
             # Before the look that counts: another call may take the id meanwhile.
             spec = await self.checked(record.tenant, spec)
-        if exec_id and self._registry.was_used(sandbox_id, exec_id):
-            first = self._registry.used_by(sandbox_id, exec_id)
+        if exec_id and self._registry.used.has(sandbox_id, exec_id):
+            first = self._registry.used.digests(sandbox_id, exec_id)
             require_same(sandbox_id, exec_id, first, spec.request_digests)
             return self._repeated(await self._found(record, exec_id), spec), True
         try:
@@ -354,7 +355,7 @@ class Execs:
             return running
         found = await self._provider.find_exec(sandbox_id, exec_id)
         if found is None:
-            if self._registry.was_used(sandbox_id, exec_id):
+            if self._registry.used.has(sandbox_id, exec_id):
                 raise lost(sandbox_id, exec_id)
             raise ExecNotFoundError(
                 f"The sandbox has had no exec {exec_id!r}. Start it, if it should run.",
@@ -379,7 +380,7 @@ class Execs:
         if starting is None:
             if self._draining:
                 raise DrainingError("This instance is shutting down. Repeat the call.")
-            terms = self._starter.terms(record, _NOBODYS_PROGRAM)
+            terms = self._starter.terms(record, _NOBODYS_PROGRAM, exec_id)
             work = self._starter.adopt(sandbox_id, found, terms, position)
             starting = self._starting_of(sandbox_id, exec_id, asyncio.create_task(work))
         return await starting.started()

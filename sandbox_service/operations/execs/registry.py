@@ -6,18 +6,14 @@ import asyncio
 from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
-from types import MappingProxyType
-from typing import Final
 
 from sandbox_service.domain.digests import differing
 from sandbox_service.domain.exec_errors import ExecIdReusedError, TooManyExecsError
 from sandbox_service.domain.limits import Limits
 from sandbox_service.operations.execs.journal_budget import JournalBudget
 from sandbox_service.operations.execs.running import RunningExec
+from sandbox_service.operations.execs.used_ids import UsedIds
 from sandbox_service.telemetry.metrics import Metrics
-
-_NOTHING_SENT: Final[Mapping[str, str]] = MappingProxyType({})
-"""Of ids that the service chose: one for all, for as many are kept as a sandbox ran execs."""
 
 
 class ExecRegistry:
@@ -27,6 +23,10 @@ class ExecRegistry:
         limits: How many may run, and how many that ended are kept for how long.
         metrics: Where running ones are counted.
         on_running: Told, whenever one more runs, of all that run, by sandbox and id.
+
+    Attributes:
+        budget: The memory that their output shares.
+        used: Which ids they have had.
     """
 
     def __init__(
@@ -39,6 +39,7 @@ class ExecRegistry:
         # Asked when somebody looks: what is kept changes with each line of output.
         metrics.exec_journal_bytes.set_function(lambda: budget.kept_bytes)
         self.budget.on_used_up(self._give_up_output)
+        self.used = UsedIds()
         self._limits = limits
         self._metrics = metrics
         self._on_running = on_running
@@ -46,8 +47,6 @@ class ExecRegistry:
         self._ended: defaultdict[str, dict[str, RunningExec]] = defaultdict(dict)
         # Those that ended, the first one first, and when, by the loop's clock.
         self._order: OrderedDict[RunningExec, tuple[str, float]] = OrderedDict()
-        # Every id that was ever used in a sandbox, so that none is run twice.
-        self._used: defaultdict[str, dict[str, Mapping[str, str]]] = defaultdict(dict)
         self._slots: Counter[str] = Counter()
         self._timer: asyncio.TimerHandle | None = None
 
@@ -68,21 +67,13 @@ class ExecRegistry:
         """Return what runs anywhere."""
         return [it for execs in self._running.values() for it in execs.values()]
 
-    def was_used(self, sandbox_id: str, exec_id: str) -> bool:
-        """Return whether this process has run an exec of that id in a sandbox, or runs it."""
-        return exec_id in self._used.get(sandbox_id, {})
-
-    def used_by(self, sandbox_id: str, exec_id: str) -> Mapping[str, str]:
-        """Return what the request was for which an id was used, by field."""
-        return self._used.get(sandbox_id, {}).get(exec_id, {})
-
     def require_unused(self, sandbox_id: str, exec_id: str) -> None:
         """Refuse an id that was used.
 
         Raises:
             ExecIdReusedError: It was.
         """
-        if self.was_used(sandbox_id, exec_id):
+        if self.used.has(sandbox_id, exec_id):
             raise _reused(sandbox_id, exec_id)
 
     def take(self, sandbox_id: str, exec_id: str, digests: Mapping[str, str]) -> None:
@@ -92,7 +83,7 @@ class ExecRegistry:
             TooManyExecsError: As many run as may run at once.
         """
         self.require_room(sandbox_id)
-        self._used[sandbox_id][exec_id] = digests or _NOTHING_SENT
+        self.used.add(sandbox_id, exec_id, digests)
         self._count(sandbox_id, +1)
 
     def require_room(self, sandbox_id: str) -> None:
@@ -116,13 +107,13 @@ class ExecRegistry:
 
     def give_back(self, sandbox_id: str, exec_id: str) -> None:
         """Free the place and the id of an exec that never ran."""
-        self._used.get(sandbox_id, {}).pop(exec_id, None)
+        self.used.discard(sandbox_id, exec_id)
         self._count(sandbox_id, -1)
 
     def add(self, sandbox_id: str, running: RunningExec, *, adopted: bool = False) -> None:
         """Note that an exec runs, which has its place unless it was adopted."""
         if adopted:
-            self._used[sandbox_id][running.exec_id] = running.digests or _NOTHING_SENT
+            self.used.add(sandbox_id, running.exec_id, running.digests)
             self._count(sandbox_id, +1)
         self._running[sandbox_id][running.exec_id] = running
         self._on_running(self._running)
@@ -134,7 +125,7 @@ class ExecRegistry:
         execs.pop(running.exec_id, None)
         if not execs:
             del self._running[sandbox_id]
-        if sandbox_id not in self._used:
+        if not self.used.knows(sandbox_id):
             # The sandbox has ended before it, and was forgotten.
             running.journal.release()
             return
@@ -146,7 +137,7 @@ class ExecRegistry:
 
     def forget(self, sandbox_id: str) -> None:
         """Drop what is remembered of a sandbox that ended."""
-        self._used.pop(sandbox_id, None)
+        self.used.forget(sandbox_id)
         for running in self.ended(sandbox_id):
             self._evict(running)
 

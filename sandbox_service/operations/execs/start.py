@@ -75,10 +75,10 @@ class ExecStarter:
         self._metrics = metrics
         self._instance = instance
 
-    def terms(self, record: SandboxRecord, spec: ExecSpec) -> Effective:
+    def terms(self, record: SandboxRecord, spec: ExecSpec, exec_id: str) -> Effective:
         """Return what an exec would run with in a sandbox."""
         left = record.expire_time - self._clock.now()
-        return effective_terms(spec, left, self._limits, self._instance.address)
+        return effective_terms(spec, exec_id, left, self._limits, self._instance.address)
 
     async def start(
         self,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -32,12 +31,13 @@ class Effective:
 
 
 def effective_terms(
-    spec: ExecSpec, lifetime_left: timedelta, limits: Limits, instance: str
+    spec: ExecSpec, exec_id: str, lifetime_left: timedelta, limits: Limits, instance: str
 ) -> Effective:
     """Return what an exec runs with.
 
     Args:
         spec: What was asked for.
+        exec_id: Its own, or the one that was chosen for it.
         lifetime_left: Of its sandbox.
         limits: The deployment's defaults.
         instance: Where other instances reach this one.
@@ -46,7 +46,7 @@ def effective_terms(
     wanted = left if spec.timeout is None else spec.timeout
     spool = spec.spool_limit_bytes or limits.spool_bytes
     return Effective(
-        exec_id=spec.exec_id or f"x-{secrets.token_hex(8)}",
+        exec_id=exec_id,
         timeout=min(wanted, left),
         timeout_clamped=wanted > left,
         kill_grace=limits.kill_grace if spec.kill_grace is None else spec.kill_grace,
