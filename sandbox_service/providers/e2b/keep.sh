@@ -42,14 +42,19 @@ __sbx_started 1
 __sbx_boot=$__sbx_boot.$__sbx_now
 __sbx_started "$$"
 [ ! -e "$__sbx_kept.exec" ] || __sbx_refuse "$1" taken
+# Made by one alone, however many come at once: the others must not take the file, while it is
+# still empty, for one that there was no room to write.
+__sbx_made=
 set -C
-if ! printf '%s ' "$$" "$__sbx_now" "$__sbx_boot" "${EPOCHREALTIME/[^0-9]/}" "$3" "$4" "$1" \
-  >"$__sbx_kept.exec" 2>/dev/null || ! printf '\n%s\n' "$5" >>"$__sbx_kept.exec"; then
-  # Whoever comes second must not remove the file of the first.
-  [ -s "$__sbx_kept.exec" ] && __sbx_refuse "$1" taken
-  rm -f -- "$__sbx_kept.exec"
+{
+  __sbx_made=1
+  printf '%s ' "$$" "$__sbx_now" "$__sbx_boot" "${EPOCHREALTIME/[^0-9]/}" "$3" "$4" "$1" &&
+    printf '\n%s\n' "$5"
+} 2>/dev/null >"$__sbx_kept.exec" || {
+  [ -n "$__sbx_made" ] || [ ! -e "$__sbx_kept.exec" ] || __sbx_refuse "$1" taken
+  [ -z "$__sbx_made" ] || rm -f -- "$__sbx_kept.exec"
   __sbx_refuse "$1" full
-fi 2>/dev/null
+}
 set +C
 __sbx_heedless() {
   trap '' HUP INT QUIT ILL TRAP ABRT BUS FPE USR1 SEGV USR2 PIPE ALRM TERM TSTP TTIN TTOU \

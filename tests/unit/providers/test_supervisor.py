@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import subprocess
 from dataclasses import dataclass
@@ -260,3 +261,50 @@ def test_memory_has_run_out_only_where_the_kernel_says_so(
     assert scanner.feed(done.stdout) == b""
     assert scanner.trailer is not None
     assert (scanner.trailer.code, scanner.trailer.oom, done.stderr.count(b"\x1e")) == (code, oom, 2)
+
+
+def _kept(home: Path, exec_id: str, before: str = "") -> subprocess.CompletedProcess[bytes]:
+    """Run a program that is kept by an id, after something of the test's own."""
+    spec = _spec(ShellCommand("echo ran"), durable=Durable(exec_id=exec_id, spool_limit_bytes=0))
+    command = _command(spec)
+    command[4] = before + command[4]
+    return subprocess.run(
+        command, env=_environment(home), capture_output=True, timeout=30, check=False
+    )
+
+
+@pytest.fixture
+def record():
+    """Where the record of an exec of an id of its own is kept."""
+    exec_id = f"t-{secrets.token_hex(8)}"
+    path = Path(f"/var/tmp/.sandbox-execs-{os.geteuid()}/{exec_id}.exec")
+    yield path
+    for it in path.parent.glob(f"{exec_id}.*"):
+        it.unlink()
+
+
+def test_an_exec_that_is_kept_runs_once(tmp_path: Path, record: Path):
+    """Whoever comes later is refused."""
+    first, second = _kept(tmp_path, record.stem), _kept(tmp_path, record.stem)
+
+    assert first.stdout.startswith(b"\x1e" + _NONCE + b"=ok\x1eran\n")
+    assert (second.stdout, second.stderr) == (b"\x1e" + _NONCE + b"=taken\x1e", b"")
+
+
+def test_a_record_that_is_still_empty_is_another_execs(tmp_path: Path, record: Path):
+    """Two that start at once: the second must not take away what the first is about to write."""
+    # As if the other one made its file just after this one has looked for it.
+    late = f'set() {{ builtin set "$@"; [ "$1" != -C ] || : >|{record}; }}\n'
+
+    ran = _kept(tmp_path, record.stem, late)
+
+    assert (ran.stdout, ran.stderr) == (b"\x1e" + _NONCE + b"=taken\x1e", b"")
+    assert record.read_bytes() == b""
+
+
+def test_a_record_without_room_is_none(tmp_path: Path, record: Path):
+    """And nothing is left of it, so that the exec can be started when there is room."""
+    ran = _kept(tmp_path, record.stem, "trap '' XFSZ; ulimit -f 0\n")
+
+    assert (ran.stdout, ran.stderr) == (b"\x1e" + _NONCE + b"=full\x1e", b"")
+    assert not record.exists()
