@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import importlib.resources
 import mimetypes
 import posixpath
 import re
@@ -27,6 +26,7 @@ from sandbox_service.domain.execs import Cause, Exited
 from sandbox_service.domain.files import RESERVED_NAME
 from sandbox_service.domain.limits import KIB, MIB
 from sandbox_service.domain.ports import SandboxProvider
+from sandbox_service.domain.scripts import script
 from sandbox_service.operations.commands import CommandResult, run_command
 from sandbox_service.operations.file_sync.excludes import Excludes
 
@@ -53,6 +53,8 @@ _ANSWERED: Final = timedelta(seconds=10)
 # The clock that files are stamped by is as much as 10 ms behind: after that long,
 # no file that changes bears this time or an earlier one.
 _NOW: Final = 'printf %s "${EPOCHREALTIME/[^0-9]/.}"; read -rt 0.011 <> <(:)'
+SCRIPT: Final = script(__package__, "find_artifacts.sh")
+
 _MOMENT: Final = re.compile(r"[0-9]{1,12}(\.[0-9]{1,9})?")
 
 # How sha256sum writes a name that would break its line.
@@ -141,7 +143,7 @@ class ArtifactSearch:
 
     async def _found(self, provider: SandboxProvider, sandbox_id: str) -> ExecArtifacts:
         argv = (
-            *("/bin/bash", "-c", _script(), "artifacts", self.cwd, self.since),
+            *("/bin/bash", "-c", SCRIPT, "artifacts", self.cwd, self.since),
             *(str(ARTIFACTS_MAX), str(_HASHED_BYTES_MAX), str(_HASHING_S)),
             *(_escaped(self.globs.expression), RESERVED_NAME, *self.globs.starts),
         )
@@ -273,9 +275,3 @@ def _escaped(expression: bytes) -> str:
 @functools.cache
 def _types() -> mimetypes.MimeTypes:
     return mimetypes.MimeTypes(filenames=())
-
-
-@functools.cache
-def _script() -> str:
-    text = importlib.resources.files(__package__).joinpath("find_artifacts.sh")
-    return re.sub(r"^\s*#.*\n", "", text.read_text(encoding="utf-8"), flags=re.MULTILINE)

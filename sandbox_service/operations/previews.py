@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import functools
-import importlib.resources
 import time
 from dataclasses import replace
 from datetime import timedelta
@@ -20,6 +18,7 @@ from sandbox_service.domain.sandboxes import (
     PreviewState,
     SandboxRecord,
 )
+from sandbox_service.domain.scripts import script
 from sandbox_service.operations.commands import run_command
 from sandbox_service.operations.sandboxes import Sandboxes
 
@@ -116,7 +115,14 @@ class Previews:
         Returns:
             UNKNOWN when the sandbox runs and cannot be asked.
         """
-        argv = ("/bin/bash", "-c", _script(), "listening", str(port), str(round(limit_s * 1000)))
+        argv = (
+            "/bin/bash",
+            "-c",
+            script(__package__, "listening.sh"),
+            "listening",
+            str(port),
+            str(round(limit_s * 1000)),
+        )
         try:
             result = await run_command(
                 self._provider,
@@ -144,9 +150,3 @@ class Previews:
         except SandboxError:
             return  # Nobody can tell.
         lifecycle.require_running(record)
-
-
-@functools.cache
-def _script() -> str:
-    package = importlib.resources.files(__package__)
-    return (package / "listening.sh").read_text(encoding="utf-8")

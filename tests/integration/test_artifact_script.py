@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sandbox_service.operations.artifact_search import Globs, _escaped, _parsed, _script
+from sandbox_service.operations.artifact_search import SCRIPT, Globs, _escaped, _parsed
 from sandbox_service.operations.commands import CommandResult
 
 PROGRAMS = ("find", "sort", "head", "timeout", "sha256sum")
@@ -19,7 +19,7 @@ def look(cwd: Path, *, room: int = 1 << 30, seconds: str = "15", path: str = "")
     globs = Globs.of(["**"])
     arguments = [str(cwd), "0", "256", str(room), seconds, _escaped(globs.expression), ".own", "."]
     done = subprocess.run(
-        ["/bin/bash", "-c", _script(), "artifacts", *arguments],
+        ["/bin/bash", "-c", SCRIPT, "artifacts", *arguments],
         env={"PATH": path or os.environ["PATH"]},
         capture_output=True,
         timeout=60,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import importlib.resources
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from datetime import timedelta
@@ -23,8 +21,10 @@ from sandbox_service.domain.execs import Stream
 from sandbox_service.domain.limits import KIB
 from sandbox_service.domain.ports import SandboxProvider
 from sandbox_service.domain.processes import Process, ProcessEnd, ProcessGap
+from sandbox_service.domain.scripts import script
 from sandbox_service.operations.commands import command_spec
 from sandbox_service.operations.file_reads.byte_reader import ByteReader
+from sandbox_service.operations.file_sync.script import TREE_SCRIPT
 
 FIELD_BYTES_MAX: Final = 8 * KIB
 """The longest field that a script writes: a path, with something before it."""
@@ -33,7 +33,6 @@ _BACKSTOP: Final = timedelta(hours=24)
 _SOON: Final = timedelta(seconds=1)
 _KILL_GRACE: Final = timedelta(milliseconds=200)
 _STDERR_BYTES_MAX: Final = 4 * KIB
-_SHARED: Final = "sandbox_service.operations.file_sync"
 
 
 class ScriptOutput:
@@ -111,7 +110,7 @@ class ScriptOutput:
 
 @asynccontextmanager
 async def running(
-    provider: SandboxProvider, sandbox_id: str, script: str, arguments: Sequence[str], user: str
+    provider: SandboxProvider, sandbox_id: str, name: str, arguments: Sequence[str], user: str
 ) -> AsyncIterator[ScriptOutput]:
     """Run one of this package's scripts for as long as its output is wanted.
 
@@ -120,7 +119,7 @@ async def running(
     Args:
         provider: Where the sandbox is.
         sandbox_id: The sandbox.
-        script: Its file's name.
+        name: The script's file.
         arguments: Its arguments. The first one is the path that it is about.
         user: Who runs it. Empty: the template's default.
 
@@ -128,7 +127,8 @@ async def running(
         BackendUnavailableError: Contact was lost. Nothing was changed.
         SandboxError: Whatever the provider says of starting or of reading.
     """
-    argv = ("/bin/bash", "-c", _text_of(script), script.partition(".")[0], *arguments)
+    code = script(__package__, "locate.sh", name)
+    argv = ("/bin/bash", "-c", TREE_SCRIPT + code, name.partition(".")[0], *arguments)
     spec = command_spec(argv, user, backstop=_BACKSTOP)
     try:
         async with _started(await provider.start(sandbox_id, spec), arguments[0]) as output:
@@ -186,10 +186,3 @@ def _failure(word: str, detail: str, kind: str, asked: str) -> SandboxError:
                 metadata={"field": "root", **path, "rule": "root"},
             )
     return BackendError("A folder of the sandbox cannot be read whole.")
-
-
-@functools.cache
-def _text_of(script: str) -> str:
-    shared, own = importlib.resources.files(_SHARED), importlib.resources.files(__package__)
-    files = (shared / "tree.sh", shared / "root.sh", own / "locate.sh", own / script)
-    return "\n".join(file.read_text(encoding="utf-8") for file in files)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
-import importlib.resources
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
@@ -24,10 +22,13 @@ from sandbox_service.domain.errors import (
 )
 from sandbox_service.domain.file_errors import ContentMissingError
 from sandbox_service.domain.files import RESERVED_NAME, PlanHeader, SyncHeader
+from sandbox_service.domain.scripts import script
 from sandbox_service.operations.commands import CommandResult
 from sandbox_service.operations.file_sync.excludes import Excludes
 
-_SHARED: Final = ("tree.sh", "root.sh")
+TREE_SCRIPT: Final = script(__package__, "tree.sh", "root.sh")
+"""What every script begins with that is about a tree of the sandbox."""
+
 _STORED: Final = b"=stored\0"
 _SECTIONS: Final = (b"=changes", b"=deleted", b"=phases", b"=end")
 _END_FIELDS: Final = 5
@@ -127,7 +128,7 @@ def apply_argv(
     return (
         "/bin/bash",
         "-c",
-        _script("receipt.sh", "compare.sh", "report.sh", "sync.sh"),
+        TREE_SCRIPT + script(__package__, "receipt.sh", "compare.sh", "report.sh", "sync.sh"),
         "sync",
         archive_path(name),
         header.root,
@@ -157,7 +158,7 @@ def plan_argv(header: PlanHeader, name: str, excludes: Excludes) -> tuple[str, .
     return (
         "/bin/bash",
         "-c",
-        _script("plan.sh"),
+        TREE_SCRIPT + script(__package__, "plan.sh"),
         "plan",
         header.root,
         header.verify.value,
@@ -373,9 +374,3 @@ def _path(raw: bytes) -> str:
 def text(raw: bytes) -> str:
     """Return a text of the script's, with what is not UTF-8 escaped."""
     return raw.decode(errors="backslashreplace")
-
-
-@functools.cache
-def _script(*names: str) -> str:
-    package = importlib.resources.files(__package__)
-    return "\n".join((package / it).read_text(encoding="utf-8") for it in (*_SHARED, *names))

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Final
 
 from sandbox_service.domain.errors import BackendUnavailableError, DiskFullError
 from sandbox_service.domain.exec_errors import InputClosedError
+from sandbox_service.domain.scripts import script
 from sandbox_service.providers.e2b import envd
-from sandbox_service.providers.e2b.supervisor import script
 
 if TYPE_CHECKING:
     from sandbox_service.providers.e2b.connection import Connection
 
-_PUT: Final = script("put_input.sh")
+_PUT: Final = script(__package__, "put_input.sh")
 
 _PUT_TIMEOUT_S: Final = 40.0
 """The script itself waits for 20 s at most: half for its turn, half for room."""

@@ -15,17 +15,18 @@ from sandbox_service.domain.errors import (
 )
 from sandbox_service.domain.execs import ProcessUsage
 from sandbox_service.domain.processes import FoundExec, ProcessEnd
+from sandbox_service.domain.scripts import script
 from sandbox_service.providers.e2b import envd
 from sandbox_service.providers.e2b.sdk import Oneof, process_pb
-from sandbox_service.providers.e2b.supervisor import script, spool_kib
+from sandbox_service.providers.e2b.supervisor import spool_kib
 from sandbox_service.providers.e2b.trailers import Trailer
 
 if TYPE_CHECKING:
     from sandbox_service.providers.e2b.connection import Connection
 
-_FIND: Final = script("find_execs.sh")
-_SWEEP: Final = script("sweep_spools.sh")
-_READ: Final = script("read_spool.sh")
+_FIND: Final = script(__package__, "find_execs.sh")
+_SWEEP: Final = script(__package__, "sweep_spools.sh")
+_READ: Final = script(__package__, "read_spool.sh")
 
 _READ_PART: Final = 'tail -c "+$2" -- "$1" | head -c "$3"'
 

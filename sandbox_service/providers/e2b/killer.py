@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from sandbox_service.domain.errors import BackendUnavailableError, SandboxError
-from sandbox_service.providers.e2b.supervisor import INSTANCE, MARKER, script
+from sandbox_service.domain.scripts import script
+from sandbox_service.providers.e2b.supervisor import INSTANCE, MARKER
 
-_KILL_TREE: Final = script("kill_tree.sh")
+_KILL_TREE: Final = script(__package__, "kill_tree.sh")
 
 _WAIT_MS: Final = 100
 """How long one command waits for those that end, at most: others wait for it meanwhile."""

@@ -10,14 +10,13 @@ program's hands: nothing here is a security boundary.
 from __future__ import annotations
 
 import json
-import re
 import secrets
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from typing import Final
 
 from sandbox_service.domain.execs import Argv, ShellCommand, SourceCode
 from sandbox_service.domain.processes import Durable, ProcessSpec
+from sandbox_service.domain.scripts import script
 
 MARKER: Final = "SANDBOX_EXEC_MARKER"
 """The environment variable that every process of an exec carries."""
@@ -35,14 +34,8 @@ _TERMINAL: Final = {"TERM": "xterm-256color", "LANG": "C.UTF-8", "LC_ALL": "C.UT
 """What a program with a terminal is given, unless its caller says otherwise."""
 
 
-def script(name: str) -> str:
-    """Return a script of this package without what only people read."""
-    text = resources.files(__package__).joinpath(name).read_text()
-    return re.sub(r"^\s*#.*\n", "", text, flags=re.MULTILINE)
-
-
-_SUPERVISOR: Final = script("supervisor.sh")
-_KEEP: Final = script("keep.sh")
+_SUPERVISOR: Final = script(__package__, "supervisor.sh")
+_KEEP: Final = script(__package__, "keep.sh")
 
 _KIB: Final = 1024
 _TRAILER_KIB: Final = 1
