@@ -24,6 +24,8 @@ FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _BUFFER_BYTES: Final = 256 * 1024
 _THREADS_MAX: Final = 8
 _BATCH: Final = 64
+_LARGE_BYTES: Final = 16 * 1024
+"""Of a smaller file most is Python's own work: threads would only wait for one another."""
 _TRIES: Final = 3
 
 _MAGIC: Final = b"sandbox-service hashes 1\n"
@@ -132,15 +134,23 @@ def hash_files(
             cached, cached_bytes = cached + 1, cached_bytes + file.stamp.size
     told(cached, cached_bytes)
     hasher = _Hasher(tree, told, stop)
-    # Large ones first, so that no thread is left alone with one at the end.
-    todo.sort(key=lambda it: it.stamp.size, reverse=True)
-    threads = min(_THREADS_MAX, os.cpu_count() or 1)
-    if len(todo) <= _BATCH:
-        hasher.hash_all(todo)
+    small = [it for it in todo if it.stamp.size < _LARGE_BYTES]
+    # The largest first, so that no thread is left alone with one at the end.
+    large = sorted(
+        (it for it in todo if it.stamp.size >= _LARGE_BYTES),
+        key=lambda it: it.stamp.size,
+        reverse=True,
+    )
+    if not large:
+        hasher.hash_all(small)
     else:
-        count = max(threads, len(todo) // _BATCH)
+        threads = min(_THREADS_MAX, os.cpu_count() or 1)
+        count = max(threads, len(large) // _BATCH)
         with ThreadPoolExecutor(threads, thread_name_prefix="hash") as pool:
-            list(pool.map(hasher.hash_all, (todo[at::count] for at in range(count))))
+            hashing = [pool.submit(hasher.hash_all, large[at::count]) for at in range(count)]
+            hasher.hash_all(small)
+            for it in hashing:
+                it.result()
     cache.save(tree.files.values(), begun_ns)
 
 

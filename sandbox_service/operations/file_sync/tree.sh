@@ -86,13 +86,15 @@ while (<STDIN>) {
 if (@todo) {
   open my $fresh, ">", "$out.fresh" or die "$out.fresh: $!\n";
   my @paths = map { (split / /, $_, 3)[2] } @todo;
-  # Two at a time, and no more paths than fit into arguments.
-  my $share = @paths < 48 ? 48 : 1 + int(@paths / 2 / (1 + int(@paths / 512)));
+  # Two at a time, each with half of the paths, or with as many as fit into arguments.
+  my $half = @paths < 96 ? 48 : 1 + int(@paths / 2);
   # What vanished meanwhile would be told of, too.
   open my $stderr, ">&", STDERR;
   open STDERR, ">", "/dev/null";
   while (@paths || @running) {
     while (@paths && @running < 2) {
+      my ($share, $bytes) = (0, 0);
+      $bytes += 9 + length $paths[$share++] while $share < @paths && $share < $half && $bytes < 500000;
       open my $sums, "-|", "sha256sum", "-z", "--", splice @paths, 0, $share or die "sha256sum: $!\n";
       push @running, $sums;
     }
