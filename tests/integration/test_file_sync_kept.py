@@ -24,6 +24,7 @@ from sandbox_service.domain.files import (
     SyncMode,
     SyncPart,
     SyncReceipt,
+    SyncVerify,
 )
 from tests.integration.bash_sandbox import record
 from tests.integration.sync_home import Home, Tree, digest, found, names, sent, stream
@@ -200,3 +201,14 @@ async def test_as_many_excludes_as_one_sync_may_have_are_heeded(home: Home) -> N
 
     assert receipt.deleted == ("b",)
     assert (home.root / excludes[-1]).read_bytes() == b"kept"
+
+
+async def test_more_paths_than_a_program_takes_arguments(home: Home) -> None:
+    """All are hashed, though those of half of them are more than the kernel's 2 MiB."""
+    deep = "/".join(["d" * 250] * 12)
+    tree: Tree = {f"{deep}/{each}": (0o644, b"%d" % each) for each in range(1600)}
+
+    receipt = await home.send(tree, verify=SyncVerify.FULL)
+
+    assert receipt.root_digest == digest(found(home.root))
+    assert len(found(home.root)) == 1600 + 12

@@ -395,14 +395,3 @@ async def test_a_link_that_ends_nowhere_outside_is_not_replaced_unasked(home: Ho
         await home.send({"b/x": (0o644, b"x")}, mode=SyncMode.MIRROR)
 
     assert (home.root / "b").is_symlink()
-
-
-async def test_more_paths_than_a_program_takes_arguments(home: Home) -> None:
-    """All are hashed, though those of half of them are more than the kernel's 2 MiB."""
-    deep = "/".join(["d" * 250] * 12)
-    tree: Tree = {f"{deep}/{each}": (0o644, b"%d" % each) for each in range(1600)}
-
-    receipt = await home.send(tree, verify=SyncVerify.FULL)
-
-    assert receipt.root_digest == digest(found(home.root))
-    assert len(found(home.root)) == 1600 + 12
