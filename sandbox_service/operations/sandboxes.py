@@ -111,6 +111,8 @@ class Sandboxes:
         self._clock = clock
         self._metrics = metrics
         self._kept: OrderedDict[str, SandboxRecord] = OrderedDict()
+        # In which state the gauges count each: not all that is known was counted here.
+        self._counted: dict[str, SandboxState] = {}
         self._ending: dict[str, tuple[EndCause, SetupFailure | None]] = {}
         self._on_ended: list[Callable[[str], None]] = []
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -182,7 +184,7 @@ class Sandboxes:
         """Write a record, with its lock held."""
         await self._store.put(record)
         self._keep(record)
-        self._count(before, record)
+        self._count(record)
         if record.end is not None and (before is None or before.end is None):
             self._metrics.sandboxes_ended.labels(record.end.cause.value).inc()
             for told in self._on_ended:
@@ -192,7 +194,7 @@ class Sandboxes:
         """Read what lives, so that the gauges are right from the start."""
         for record in await self._store.list(RecordFilter(states=LIVE), _KEPT):
             self._keep(record)
-            self._count(None, record)
+            self._count(record)
 
     async def live(self) -> Sequence[SandboxRecord]:
         """Return what runs, whoever's it is, for all the store knows."""
@@ -373,11 +375,14 @@ class Sandboxes:
             )
         )
 
-    def _count(self, before: SandboxRecord | None, after: SandboxRecord) -> None:
-        if before is not None and before.state in LIVE:
-            self._metrics.sandboxes.labels(before.state.value).dec()
-        if after.state in LIVE:
-            self._metrics.sandboxes.labels(after.state.value).inc()
+    def _count(self, record: SandboxRecord) -> None:
+        """Count a sandbox in the state that it is in, and no more in the one it was counted in."""
+        before = self._counted.pop(record.sandbox_id, None)
+        if before is not None:
+            self._metrics.sandboxes.labels(before.value).dec()
+        if record.state in LIVE:
+            self._counted[record.sandbox_id] = record.state
+            self._metrics.sandboxes.labels(record.state.value).inc()
 
     def _keep(self, record: SandboxRecord) -> None:
         self._kept[record.sandbox_id] = record

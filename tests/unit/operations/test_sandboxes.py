@@ -26,13 +26,20 @@ MINE = Caller(tenant="tenant")
 
 
 class Kept:
-    """A store of records."""
+    """A store of records.
+
+    Attributes:
+        answered: What the answer to a write waits for.
+    """
 
     def __init__(self) -> None:
         self.records: dict[str, SandboxRecord] = {}
+        self.answered = asyncio.Event()
+        self.answered.set()
 
     async def put(self, record: SandboxRecord) -> None:
         self.records[record.sandbox_id] = record
+        await self.answered.wait()
 
     async def get(self, sandbox_id: str) -> SandboxRecord | None:
         return self.records.get(sandbox_id)
@@ -92,9 +99,15 @@ class World:
         running = running_record(self.clock)
         self.backend = Backend(running)
         self.record = moved(running, SandboxState.PAUSED, self.clock.now())
+        self.store = Kept()
+        self.registry = CollectorRegistry()
         self.sandboxes = Sandboxes(
-            Kept(), self.backend, self.clock, Metrics(CollectorRegistry()), "test", LIMITS
+            self.store, self.backend, self.clock, Metrics(self.registry), "test", LIMITS
         )
+
+    def counted(self, state: SandboxState) -> float:
+        labels = {"state": state.value}
+        return self.registry.get_sample_value("sandbox_sandboxes", labels) or 0.0
 
     async def use(self) -> SandboxRecord:
         using = self.sandboxes.using(MINE, self.record.sandbox_id, auto_resume=True)
@@ -212,3 +225,32 @@ async def test_it_lives_for_what_it_had_left_or_more(world, left, lifetime):
     await Resumption(world.backend, LIMITS).of(record)
 
     assert world.backend.lifetimes == [lifetime]
+
+
+async def test_a_write_that_was_given_up_is_not_counted_and_not_taken_back():
+    """Its caller left; the end of the sandbox, which is noted then, counted it away."""
+    world = World()
+    world.backend.seen = None
+    new = replace(world.record, state=SandboxState.SETTING_UP)
+    world.store.answered.clear()
+    writing = asyncio.create_task(world.sandboxes.put(new))
+    await asyncio.sleep(0)
+    writing.cancel()
+    await asyncio.wait([writing])
+    world.store.answered.set()
+    ended = await world.sandboxes.gone(new)
+
+    assert ended.state is SandboxState.ENDED
+    assert world.counted(SandboxState.SETTING_UP) == 0
+
+
+async def test_another_instances_sandbox_is_not_counted_away():
+    """This one never counted it, and only learns that it is gone."""
+    world = World()
+    world.backend.seen = None
+    world.store.records[world.record.sandbox_id] = world.record
+    found = await world.sandboxes.find(MINE, world.record.sandbox_id)
+    ended = await world.sandboxes.gone(found)
+
+    assert ended.state is SandboxState.ENDED
+    assert world.counted(SandboxState.PAUSED) == 0
